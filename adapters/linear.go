@@ -1,0 +1,74 @@
+package adapters
+
+import (
+	"tune/internal/model"
+	"tune/internal/torch"
+)
+
+// Linear is a linear module with an adapter beside its weight.
+type Linear struct {
+	Base      *model.Dense
+	A         torch.Tensor // (R, in)
+	B         torch.Tensor // (out, R)
+	Magnitude torch.Tensor // (out), DoRA's m; none without DoRA
+	Scale     float64      // Alpha/Rank, or Alpha/√Rank with rsLoRA
+
+	adapter *Adapter
+}
+
+// Forward returns x·Wᵀ + Scale·(dropout(x)·Aᵀ)·Bᵀ, the adapted linear layer; with DoRA every output is also
+// scaled by its trained magnitude over the norm of its row of W + Scale·B·A.
+//
+// Shapes: x (N, in), W (out, in), A (R, in), B (out, R); result (N, out).
+// Dtypes: A and B stay float32; the sum is taken in float32 and rounded to the dtype of x, as PEFT does.
+// Source: arXiv:2106.09685, section 4.1, equation 3; arXiv:2402.09353, equation 5, with the norm held constant
+// in the gradient as its section 4.3 says.
+func (l *Linear) Forward(s *torch.Scope, x torch.Tensor) torch.Tensor {
+	if l.adapter.off {
+		return l.Base.Forward(s, x)
+	}
+	dtype := x.DType()
+	return s.Local(func(s *torch.Scope) torch.Tensor {
+		y := l.Base.Forward(s, x)
+		in := s.Cast(x, torch.Float32)
+		if p := l.adapter.Config.Dropout; p > 0 && l.adapter.training {
+			in = s.Dropout(in, p)
+		}
+		low := s.Scale(s.Linear(in, l.A), l.Scale) // (N, R); scaling here touches fewest numbers
+		y = s.Add(y, s.Linear(low, l.B))           // (N, out), float32
+		if l.Magnitude.Defined() {
+			y = s.Mul(y, s.Div(l.Magnitude, l.rowNorms(s)))
+		}
+		return s.Cast(y, dtype)
+	})
+}
+
+// rowNorms returns the norms of the rows of W + Scale·B·A, cut off from the gradient: (out).
+func (l *Linear) rowNorms(s *torch.Scope) torch.Tensor {
+	var norms torch.Tensor
+	s.Grad(false, func() {
+		norms = s.Local(func(s *torch.Scope) torch.Tensor {
+			return s.Sqrt(s.SumLast(s.Square(l.sum(s))))
+		})
+	})
+	return norms
+}
+
+// sum returns W + Scale·B·A in float32: (out, in).
+func (l *Linear) sum(s *torch.Scope) torch.Tensor {
+	return s.Local(func(s *torch.Scope) torch.Tensor {
+		return s.Add(s.Cast(l.Base.Weight, torch.Float32), s.Scale(s.MatMul(l.B, l.A), l.Scale))
+	})
+}
+
+// merged returns the weight that alone gives what the module gives, in the base weight's dtype: computed in
+// float32 and rounded last, since rounding the update first loses it in bfloat16.
+func (l *Linear) merged(s *torch.Scope) torch.Tensor {
+	return s.Local(func(s *torch.Scope) torch.Tensor {
+		w := l.sum(s)
+		if l.Magnitude.Defined() {
+			w = s.Mul(w, s.View(s.Div(l.Magnitude, l.rowNorms(s)), -1, 1))
+		}
+		return s.Cast(s.Detach(w), l.Base.Weight.DType())
+	})
+}

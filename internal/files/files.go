@@ -1,0 +1,75 @@
+// Package files writes folders that appear whole or not at all.
+package files
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// ReplaceDir makes dir from what fill writes into an empty folder beside it. Until fill has returned and the
+// files are synced, dir stays as it was; a process that dies in between leaves dir, old or new, complete.
+func ReplaceDir(dir string, fill func(dir string) error) (err error) {
+	parent := filepath.Dir(dir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return err
+	}
+	fresh, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+"-new-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(fresh) // nothing is left of it after the rename
+	if err := os.Chmod(fresh, 0o755); err != nil {
+		return err
+	}
+	if err := fill(fresh); err != nil {
+		return err
+	}
+	if err := syncAll(fresh); err != nil {
+		return err
+	}
+
+	// A folder cannot be renamed over one that is not empty: the old one steps aside first.
+	old := ""
+	if _, err := os.Lstat(dir); err == nil {
+		if old, err = os.MkdirTemp(parent, "."+filepath.Base(dir)+"-old-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(old)
+		if err := os.Rename(dir, filepath.Join(old, "was")); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(fresh, dir); err != nil {
+		if old != "" {
+			if back := os.Rename(filepath.Join(old, "was"), dir); back != nil {
+				return fmt.Errorf("%w; and the old folder could not be put back: %v", err, back)
+			}
+		}
+		return err
+	}
+	return syncPath(parent)
+}
+
+// syncAll makes the files of a folder, and the folder, last through a power cut.
+func syncAll(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := syncPath(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return syncPath(dir)
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}

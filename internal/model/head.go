@@ -1,0 +1,125 @@
+package model
+
+import (
+	"fmt"
+
+	"tune/internal/torch"
+)
+
+// NoLoss is the target of a position that is not learned: PyTorch's ignore_index.
+const NoLoss = -100
+
+// chunkBytes bounds one float32 block of logits: 256 rows of Gemma 3's vocabulary of 262,144. Fewer rows
+// repack the head's weight too often, more only cost memory.
+const chunkBytes = 256 * 262144 * 4
+
+// Logits returns the logits of every row of x (M, D), as float32 (M, V). x is a layer's output; the final
+// norm is applied here.
+func (m *Gemma3) Logits(s *torch.Scope, x torch.Tensor) torch.Tensor {
+	return s.Local(func(s *torch.Scope) torch.Tensor {
+		h := s.RMSNorm(x, m.Norm, m.Config.RMSNormEps)
+		return s.Cast(s.Linear(h, s.Cast(m.EmbedTokens, m.DType)), torch.Float32)
+	})
+}
+
+// Loss returns the cross entropy summed over the target tokens, in nats, as a float32 tensor of one element;
+// with backward it also runs the backward pass of that sum from x on.
+//
+// Shapes: x (N, D), the output of the last layer; targets (N), the id that follows each token or NoLoss.
+//
+// The vocabulary is met by target rows only, a chunk at a time, and the gradient is taken by hand: softmax minus
+// one-hot. So neither the logits of the whole batch nor autograd's copies of them ever exist.
+func (m *Gemma3) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward bool) (torch.Tensor, error) {
+	var rows, labels []int64
+	for i, id := range targets {
+		if id == NoLoss {
+			continue
+		}
+		if id < 0 || id >= m.Config.VocabSize {
+			return torch.Tensor{}, fmt.Errorf("model: target id %d, the vocabulary has %d", id, m.Config.VocabSize)
+		}
+		rows, labels = append(rows, int64(i)), append(labels, id)
+	}
+	if len(rows) == 0 {
+		return s.Zeros(torch.Float32, m.Device, 1), s.Err()
+	}
+	// Rows that fill the bucket repeat the first one and weigh nothing.
+	real, padded := int64(len(rows)), up(int64(len(rows)), m.Bucket)
+	for int64(len(rows)) < padded {
+		rows, labels = append(rows, rows[0]), append(labels, labels[0])
+	}
+
+	picked := s.Rows(x, s.To(s.Int64s(rows), torch.Int64, m.Device))
+	h := s.RMSNorm(picked, m.Norm, m.Config.RMSNormEps) // (M, D)
+	target := s.To(s.Int64s(labels, padded, 1), torch.Int64, m.Device)
+
+	sum := s.Zeros(torch.Float32, m.Device, 1)
+	var gradients []torch.Tensor
+	s.Grad(false, func() {
+		head := s.Cast(m.EmbedTokens, m.DType) // (V, D)
+		step := max(1, chunkBytes/4/m.Config.VocabSize)
+		for at := int64(0); at < padded; at += step {
+			size := min(step, padded-at)
+			weights := weigh(s, at, size, real, m.Device)
+			hidden, label := s.Narrow(h, 0, at, size), s.Narrow(target, 0, at, size)
+			gradient := s.Local(func(s *torch.Scope) torch.Tensor {
+				return m.chunk(s, hidden, label, weights, head, sum, backward)
+			})
+			if backward {
+				gradients = append(gradients, gradient)
+			}
+		}
+	})
+	if backward {
+		s.Backward(h, s.Cat(0, gradients...))
+	}
+	return sum, s.Err()
+}
+
+// chunk adds the loss of some rows to sum and returns the gradient with respect to hidden (m, D), adding the
+// head's own to its gradient where the head is trained.
+func (m *Gemma3) chunk(s *torch.Scope, hidden, label, weights, head, sum torch.Tensor, backward bool) torch.Tensor {
+	logits := s.Cast(s.Linear(hidden, head), torch.Float32) // (m, V)
+	normaliser := s.LogSumExpLast(logits)                   // (m, 1)
+	losses := s.Sub(normaliser, s.GatherLast(logits, label))
+	if weights.Defined() {
+		losses = s.Mul(losses, weights)
+	}
+	s.AddTo(sum, s.Sum(losses))
+	if !backward {
+		return sum
+	}
+
+	// softmax(logits) - one-hot(label), in the logits' own memory
+	one := s.AddScalar(s.Zeros(torch.Float32, m.Device, normaliser.Shape()...), -1) // (m, 1) of -1
+	s.SubFrom(logits, normaliser)
+	s.ExpTo(logits)
+	s.ScatterAddLast(logits, label, one)
+	if weights.Defined() {
+		logits = s.Mul(logits, weights)
+	}
+	gradient := s.Cast(logits, m.DType)
+	if m.EmbedTokens.RequiresGrad() {
+		across := s.Transpose(gradient, 0, 1) // (V, m)
+		if m.DType == torch.Float32 {
+			s.AddMM(s.GradOf(m.EmbedTokens), across, hidden)
+		} else {
+			s.AddTo(s.GradOf(m.EmbedTokens), s.MatMul(across, hidden))
+		}
+	}
+	return s.MatMul(gradient, head) // (m, D)
+}
+
+// weigh returns 1 for rows before real and 0 behind, as (size, 1); none when all are real.
+func weigh(s *torch.Scope, at, size, real int64, device torch.Device) torch.Tensor {
+	if at+size <= real {
+		return torch.Tensor{}
+	}
+	w := make([]float32, size)
+	for i := range w {
+		if at+int64(i) < real {
+			w[i] = 1
+		}
+	}
+	return s.To(s.Float32s(w, size, 1), torch.Float32, device)
+}

@@ -1,0 +1,102 @@
+package torch
+
+// #include "shim.h"
+import "C"
+
+import "math"
+
+// RMSNorm returns Gemma's norm of the last dimension: x/sqrt(mean(x²)+eps)·(1+w), in float32 throughout and
+// cast last. Shapes: x (..., D), w (D); result as x, in x's dtype.
+// Source: gemma_pytorch, gemma/model.py, RMSNorm.
+func (s *Scope) RMSNorm(x, w Tensor, eps float64) Tensor {
+	if !s.ready("rms_norm", x, w) {
+		return Tensor{}
+	}
+	dtype := x.DType()
+	return s.Local(func(s *Scope) Tensor {
+		x32 := s.Cast(x, Float32)
+		gain := s.AddScalar(s.Cast(w, Float32), 1)
+		if HasRMSNorm() && s.ready("rms_norm", x32, gain) {
+			return s.Cast(s.adopt("rms_norm", C.tune_rms_norm(x32.shim(), gain.shim(), C.double(eps)), x, w), dtype)
+		}
+		inverse := s.Rsqrt(s.AddScalar(s.MeanLast(s.Square(x32)), eps)) // (..., 1)
+		return s.Cast(s.Mul(s.Mul(x32, inverse), gain), dtype)
+	})
+}
+
+// Rotate returns x turned by its position: RoPE over the two halves of a head.
+// Shapes: x (N, H, E); cos, sin (N, 1, E), of x's dtype.
+// Source: Su et al. 2021, arXiv:2104.09864, in the half-split form of gemma_pytorch.
+func (s *Scope) Rotate(x, cos, sin Tensor) Tensor {
+	return s.Local(func(s *Scope) Tensor {
+		half := x.Dim(-1) / 2
+		turned := s.Cat(-1, s.Neg(s.Narrow(x, -1, half, half)), s.Narrow(x, -1, 0, half))
+		return s.Add(s.Mul(x, cos), s.Mul(turned, sin))
+	})
+}
+
+// Attention returns softmax(scale·q·kᵀ + mask)·v for grouped queries.
+//
+// Shapes: q (B, H, T, E), k and v (B, K, S, E) with H a multiple of K; mask (T, S), added to the scores, -inf
+// where a query may not look; result (B, H, T, E). The softmax is computed in float32.
+func (s *Scope) Attention(q, k, v, mask Tensor, scale float64) Tensor {
+	if !s.ready("attention", q, k, v, mask) {
+		return Tensor{}
+	}
+	b, h, t, e := q.Dim(0), q.Dim(1), q.Dim(2), q.Dim(3)
+	kv, span := k.Dim(1), k.Dim(2)
+	if h%kv != 0 {
+		s.run.err = &OpError{Op: "attention", Shapes: [][]int64{q.Shape(), k.Shape()}, Message: "query heads are no multiple of key heads"}
+		return Tensor{}
+	}
+	group := h / kv
+	dtype := q.DType()
+	return s.Local(func(s *Scope) Tensor {
+		// The queries of one group share their keys: as rows of one product, k is never repeated.
+		grouped := s.View(q, b, kv, group*t, e)
+		// On MPS the fused kernel gives NaN or wrong shapes for some masks (pytorch#126654); the plain one is exact.
+		if HasSDPA() && q.Device() != MPS {
+			return s.View(s.fusedAttention(grouped, k, v, s.repeatRows(mask, group), scale), b, h, t, e)
+		}
+		scores := s.MatMul(grouped, s.Transpose(k, 2, 3))              // (B, K, G·T, S)
+		scores = s.View(s.Scale(scores, scale), b, kv, group, t, span) // (B, K, G, T, S)
+		weights := s.Cast(s.SoftmaxLast(s.Add(scores, mask)), dtype)
+		return s.View(s.MatMul(s.View(weights, b, kv, group*t, span), v), b, h, t, e)
+	})
+}
+
+// fusedAttention is libtorch's own kernel, for libtorch 2.1 and later.
+func (s *Scope) fusedAttention(q, k, v, mask Tensor, scale float64) Tensor {
+	mask = s.Cast(mask, q.DType())
+	if !s.ready("attention", q, k, v, mask) {
+		return Tensor{}
+	}
+	return s.adopt("attention", C.tune_sdpa(q.shim(), k.shim(), v.shim(), mask.shim(), C.double(scale)), q, k, v)
+}
+
+// repeatRows stacks n copies of a matrix.
+func (s *Scope) repeatRows(x Tensor, n int64) Tensor {
+	if n == 1 {
+		return x
+	}
+	copies := make([]Tensor, n)
+	for i := range copies {
+		copies[i] = x
+	}
+	return s.Cat(0, copies...)
+}
+
+// CausalMask returns the (T, S) float32 mask of queries at the last T of S positions: 0 where a query may look,
+// -inf elsewhere. window, when above 0, lets a position see itself and the window-1 before it.
+func (s *Scope) CausalMask(t, span int64, window int64, device Device) Tensor {
+	mask := make([]float32, t*span)
+	for i := range t {
+		at := span - t + i
+		for j := range span {
+			if j > at || window > 0 && j <= at-window {
+				mask[i*span+j] = float32(math.Inf(-1))
+			}
+		}
+	}
+	return s.To(s.Float32s(mask, t, span), Float32, device)
+}
