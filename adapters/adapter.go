@@ -133,6 +133,17 @@ func (a *Adapter) Enable(on bool) { a.off = !on }
 // Parameters counts the numbers that are trained: Σ rank·(in+out).
 func (a *Adapter) Parameters() int64 { return a.Flat.Data.Len() }
 
+// LowestLayer returns the first layer that has an adapted module: below it nothing is trained.
+func (a *Adapter) LowestLayer() int {
+	lowest := len(a.model.Layers)
+	for _, p := range a.model.Projections() {
+		if _, adapted := (*p.Linear).(*Linear); adapted {
+			lowest = min(lowest, p.Layer)
+		}
+	}
+	return lowest
+}
+
 // Merge writes W + Scale·B·A into the model's weights and takes the adapter out of the model. The adapter can
 // still be saved.
 func (a *Adapter) Merge(s *torch.Scope) error {
