@@ -1,0 +1,137 @@
+// Package configs holds the YAML schema of a training run, its defaults and its checks, next to the presets
+// that ship with tune. Keys use the words of PEFT and of Hugging Face's TrainingArguments.
+package configs
+
+// Config is one run, resolved: defaults, then the file, then --set flags.
+type Config struct {
+	// Name labels the run in listings and charts; the file's base name when absent.
+	Name string `yaml:"name"`
+	// Seed fixes the order of the rows, the initial adapter, dropout and sampling. Default 42.
+	Seed int64 `yaml:"seed"`
+	// Device is auto, mps, cuda or cpu. Default auto: mps, then cuda, then cpu.
+	Device string `yaml:"device"`
+	// Threads is how many CPU threads libtorch uses; 0, the default, takes the physical cores.
+	Threads int `yaml:"threads"`
+	// Method is lora (the default) or full: train every weight.
+	Method string `yaml:"method"`
+
+	Model  Model  `yaml:"model"`
+	LoRA   LoRA   `yaml:"lora"`
+	Data   Data   `yaml:"data"`
+	Train  Train  `yaml:"train"`
+	Sample Sample `yaml:"sample"`
+	Output Output `yaml:"output"`
+}
+
+// Model names the base model.
+type Model struct {
+	// Path is a Hugging Face folder: config.json, tokenizer and safetensors. Relative to the working directory.
+	Path string `yaml:"path"`
+	// DType of the base weights and activations: auto (bfloat16 where the device computes it well, float32
+	// otherwise), bfloat16 or float32. Default auto. Never float16: Gemma's activations overflow it.
+	DType string `yaml:"dtype"`
+	// Init is pretrained (the default) or random: start from N(0, initializer_range), for method full.
+	Init string `yaml:"init"`
+}
+
+// LoRA sets the adapter. Used when Method is lora.
+type LoRA struct {
+	// Rank of the update, PEFT's r. Default 16.
+	Rank int `yaml:"rank"`
+	// Alpha scales the update by Alpha/Rank. Default 32.
+	Alpha float64 `yaml:"alpha"`
+	// Dropout is the share of the adapter's inputs set to zero in training, from 0 to below 1. Default 0.
+	Dropout float64 `yaml:"dropout"`
+	// TargetModules are the linear modules that get an adapter. Default: all seven.
+	TargetModules []string `yaml:"target_modules"`
+	// UseRSLoRA scales the update by Alpha/sqrt(Rank). Default false.
+	UseRSLoRA bool `yaml:"use_rslora"`
+	// UseDoRA also trains the magnitude of each output, arXiv:2402.09353. Default false.
+	UseDoRA bool `yaml:"use_dora"`
+	// LayersToTransform limits the adapter to these layers, counted from 0. Default: every layer.
+	LayersToTransform []int `yaml:"layers_to_transform"`
+}
+
+// Data says what to learn from.
+type Data struct {
+	// Train is a JSONL file. Relative to the working directory.
+	Train string `yaml:"train"`
+	// Validation is a JSONL file that is never trained on; none when absent.
+	Validation string `yaml:"validation"`
+	// MaxLength cuts a row to this many tokens. Default 512.
+	MaxLength int `yaml:"max_length"`
+	// LossOn is replies (assistant turns with their end, the default) or all (every token after the first).
+	LossOn string `yaml:"loss_on"`
+	// Shuffle orders the rows anew each epoch, from the seed. Default true.
+	Shuffle bool `yaml:"shuffle"`
+	// PadToMaxLength fills every row to max_length, as many Python scripts do. Default false. It only costs
+	// time and memory: padding is never learned. It exists to reproduce such a run.
+	PadToMaxLength bool `yaml:"pad_to_max_length"`
+}
+
+// Train is the optimizer's part.
+type Train struct {
+	// NumTrainEpochs is how often each row is seen. Default 3.
+	NumTrainEpochs int `yaml:"num_train_epochs"`
+	// MaxSteps stops after this many optimizer steps; 0, the default, trains whole epochs.
+	MaxSteps int `yaml:"max_steps"`
+	// BatchSize is how many rows one forward pass takes. Default 4.
+	BatchSize int `yaml:"batch_size"`
+	// GradientAccumulationSteps is how many batches make one optimizer step. Default 1.
+	GradientAccumulationSteps int `yaml:"gradient_accumulation_steps"`
+	// LearningRate at the peak of the schedule. Default 2e-4.
+	LearningRate float64 `yaml:"learning_rate"`
+	// LRSchedulerType is constant, linear or cosine; all but constant end at 0. Default linear.
+	LRSchedulerType string `yaml:"lr_scheduler_type"`
+	// WarmupSteps raises the learning rate from 0 over this many steps. Default 0.
+	WarmupSteps int `yaml:"warmup_steps"`
+	// WeightDecay of AdamW, decoupled. Default 0.
+	WeightDecay float64 `yaml:"weight_decay"`
+	// MaxGradNorm clips the norm of all gradients together; 0 turns clipping off. Default 1.
+	MaxGradNorm float64 `yaml:"max_grad_norm"`
+	// AdamBeta1, AdamBeta2 and AdamEpsilon are AdamW's. Defaults 0.9, 0.999, 1e-8.
+	AdamBeta1   float64 `yaml:"adam_beta1"`
+	AdamBeta2   float64 `yaml:"adam_beta2"`
+	AdamEpsilon float64 `yaml:"adam_epsilon"`
+	// GradientCheckpointing keeps one activation a layer and computes the rest again. Default false.
+	GradientCheckpointing bool `yaml:"gradient_checkpointing"`
+	// EvalSteps evaluates on data.validation every so many steps, besides before the first and after the
+	// last; 0, the default, only then.
+	EvalSteps int `yaml:"eval_steps"`
+}
+
+// Sample has the model write while it learns, so that its voice can be heard changing.
+type Sample struct {
+	// Prompts are user turns; the replies before the first and after the last step are always kept.
+	Prompts []string `yaml:"prompts"`
+	// Steps also samples every so many steps; 0, the default, only before and after.
+	Steps int `yaml:"steps"`
+	// MaxNewTokens ends a reply that does not end itself. Default 120.
+	MaxNewTokens int `yaml:"max_new_tokens"`
+	// Temperature 0, the default, takes the likeliest token each time.
+	Temperature float64 `yaml:"temperature"`
+}
+
+// Output says where results go.
+type Output struct {
+	// Dir receives one folder a run. Default runs.
+	Dir string `yaml:"dir"`
+	// Database is the SQLite file that every run is recorded in. Default runs.db.
+	Database string `yaml:"database"`
+	// DType in which method full saves its weights: bfloat16 or float32. Default bfloat16.
+	DType string `yaml:"dtype"`
+}
+
+// Default is the configuration of an empty file.
+func Default() Config {
+	return Config{
+		Seed: 42, Device: "auto", Method: "lora",
+		Model: Model{DType: "auto", Init: "pretrained"},
+		LoRA:  LoRA{Rank: 16, Alpha: 32, TargetModules: LinearModules()},
+		Data:  Data{MaxLength: 512, LossOn: "replies", Shuffle: true},
+		Train: Train{NumTrainEpochs: 3, BatchSize: 4, GradientAccumulationSteps: 1, LearningRate: 2e-4,
+			LRSchedulerType: "linear", MaxGradNorm: 1, AdamBeta1: 0.9, AdamBeta2: 0.999, AdamEpsilon: 1e-8},
+		Sample: Sample{MaxNewTokens: 120},
+		Output: Output{Dir: "runs", Database: "runs.db", DType: "bfloat16"},
+	}
+}

@@ -1,0 +1,118 @@
+package configs
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// otherNames are words that other trainers use for our keys, too far from ours to be found by their letters.
+var otherNames = map[string]string{
+	"r": "lora.rank", "lora_r": "lora.rank",
+	"lr": "train.learning_rate", "epochs": "train.num_train_epochs", "steps": "train.max_steps",
+	"per_device_train_batch_size": "train.batch_size", "grad_accum": "train.gradient_accumulation_steps",
+	"optim": "train", "scheduler": "train.lr_scheduler_type", "lr_schedule": "train.lr_scheduler_type",
+	"max_seq_length": "data.max_length", "max_seq_len": "data.max_length", "train_on_inputs": "data.loss_on",
+	"eval": "data.validation", "valid": "data.validation", "model_name_or_path": "model.path",
+	"base_model": "model.path", "torch_dtype": "model.dtype", "output_dir": "output.dir",
+}
+
+// suggestKey looks for what an unknown dotted key may have meant: the same word in another section, another
+// trainer's word, a near word in the same section, a near word anywhere. Failing all that it lists the
+// section's keys.
+func suggestKey(full string) string {
+	section, name := splitKey(full)
+	all := keys(reflect.TypeFor[Config](), "")
+	byName := map[string]string{}
+	var names, here []string
+	for _, key := range all {
+		parent, last := splitKey(key)
+		if strings.ReplaceAll(key, ".", "_") == name { // lora_rank, as the record of runs spells it
+			return didYouMean(key)
+		}
+		if parent == section {
+			here = append(here, last)
+		}
+		if _, taken := byName[last]; !taken {
+			names = append(names, last)
+			byName[last] = key
+		}
+	}
+	if key, ok := byName[name]; ok {
+		return didYouMean(key)
+	}
+	if key, ok := otherNames[name]; ok {
+		return didYouMean(key)
+	}
+	if near := nearest(name, here); near != "" {
+		return didYouMean(joinKey(section, near))
+	}
+	if near := nearest(name, names); near != "" {
+		return didYouMean(byName[near])
+	}
+	if len(here) == 0 { // the section itself does not exist
+		return suggestKey(section)
+	}
+	return " (have " + strings.Join(here, ", ") + ")"
+}
+
+// keys lists the dotted keys of a struct type, each section before what is in it.
+func keys(t reflect.Type, parent string) []string {
+	var out []string
+	for i := range t.NumField() {
+		key := joinKey(parent, t.Field(i).Tag.Get("yaml"))
+		out = append(out, key)
+		if t.Field(i).Type.Kind() == reflect.Struct {
+			out = append(out, keys(t.Field(i).Type, key)...)
+		}
+	}
+	return out
+}
+
+// splitKey cuts a dotted key before its last part.
+func splitKey(key string) (section, name string) {
+	dot := strings.LastIndexByte(key, '.')
+	return key[:max(dot, 0)], key[dot+1:]
+}
+
+// didYouMean asks about a choice; it is empty for none.
+func didYouMean(choice string) string {
+	if choice == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", choice)
+}
+
+// nearest returns the choice that takes the fewest changes to reach from word, if that is at most half its
+// letters, and otherwise nothing.
+func nearest(word string, choices []string) string {
+	best, bestDistance := "", len([]rune(word))/2+1
+	for _, choice := range choices {
+		if d := distance(strings.ToLower(word), strings.ToLower(choice)); d < bestDistance {
+			best, bestDistance = choice, d
+		}
+	}
+	return best
+}
+
+// distance is the Levenshtein distance in runes: how many must be put in, taken out or changed to get b from a.
+func distance(a, b string) int {
+	from, to := []rune(a), []rune(b)
+	row := make([]int, len(to)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i, x := range from {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j, y := range to {
+			change := diagonal
+			if x != y {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(row[j+1]+1, row[j]+1, change)
+		}
+	}
+	return row[len(to)]
+}
