@@ -1,0 +1,12 @@
+//go:build !linux && !darwin
+
+package machine
+
+import "runtime"
+
+// readFacts knows no more here than Go does.
+func readFacts() (Facts, error) {
+	return Facts{}, missing("chip", "memory")
+}
+
+func allowedCores() int { return runtime.NumCPU() }

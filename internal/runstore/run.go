@@ -1,0 +1,262 @@
+package runstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// Status is how far a run has come: queued, running, and then one of the four endings.
+type Status string
+
+// The life of a run. A run that is running in the file may have died: see [RunSummary.Stale].
+const (
+	Queued      Status = "queued"      // the row exists, training has not begun
+	Running     Status = "running"     // its process was alive at heartbeat_at
+	Done        Status = "done"        // all steps made, results saved
+	Failed      Status = "failed"      // ended by an error
+	Diverged    Status = "diverged"    // ended by a loss that is not finite
+	Interrupted Status = "interrupted" // ended by the user
+)
+
+// Ended reports whether a run with this status is over.
+func (s Status) Ended() bool { return s == Done || s == Failed || s == Diverged || s == Interrupted }
+
+// Run is the row of one run. What is unknown is left zero: an empty string, or a number that is then NULL.
+type Run struct {
+	ID   string `json:"id"` // from NewID
+	Name string `json:"name"`
+
+	Method               string `json:"method"`     // lora or full
+	ModelPath            string `json:"model_path"` // the base model
+	ModelSHA256          string `json:"model_sha256"`
+	DataTrain            string `json:"data_train"` // path of the training rows
+	DataTrainSHA256      string `json:"data_train_sha256"`
+	DataValidation       string `json:"data_validation"` // path of the validation rows; empty when there are none
+	DataValidationSHA256 string `json:"data_validation_sha256"`
+	Config               string `json:"config,omitempty"` // the resolved config, YAML
+	ConfigSHA256         string `json:"config_sha256"`
+	Seed                 int64  `json:"seed"`
+
+	Device     string `json:"device"`      // mps, cuda or cpu: resolved, never auto
+	DeviceName string `json:"device_name"` // as the maker calls it
+	DType      string `json:"dtype"`       // of the base weights: resolved, never auto
+	Threads    int    `json:"threads"`     // libtorch's CPU threads
+
+	// The settings that runs are most often compared by; all of them are in Config.
+	LearningRate              Real `json:"learning_rate"` // at the peak
+	BatchSize                 int  `json:"batch_size"`    // rows a forward pass
+	GradientAccumulationSteps int  `json:"gradient_accumulation_steps"`
+	NumTrainEpochs            int  `json:"num_train_epochs"`
+	MaxLength                 int  `json:"max_length"` // tokens a row
+	LoRARank                  int  `json:"lora_rank"`  // 0 when Method is full
+	LoRAAlpha                 Real `json:"lora_alpha"`
+
+	TotalSteps          int64 `json:"total_steps"` // planned
+	TrainableParameters int64 `json:"trainable_parameters"`
+	TotalParameters     int64 `json:"total_parameters"`
+	TrainRows           int64 `json:"train_rows"`
+	ValidationRows      int64 `json:"validation_rows"`
+
+	TuneVersion     string `json:"tune_version"`
+	LibtorchVersion string `json:"libtorch_version"`
+	GoVersion       string `json:"go_version"`
+	GitCommit       string `json:"git_commit"` // of the working directory; empty outside a repository
+	GitDirty        bool   `json:"git_dirty"`  // with changes that are not in the commit
+
+	Chip             string `json:"chip"`
+	MachineModel     string `json:"machine_model"`
+	OS               string `json:"os"`
+	Arch             string `json:"arch"`
+	Cores            int    `json:"cores"` // physical
+	PerformanceCores int    `json:"performance_cores"`
+	MemoryBytes      int64  `json:"memory_bytes"` // of the machine
+
+	// Written by CreateRun, StartRun, Heartbeat and FinishRun; UpdateRun leaves them alone.
+	Status          Status    `json:"status"`
+	Error           string    `json:"error"` // why the run failed
+	PID             int       `json:"pid"`
+	CreatedAt       time.Time `json:"created_at,omitzero"` // CreateRun takes now when zero
+	StartedAt       time.Time `json:"started_at,omitzero"`
+	HeartbeatAt     time.Time `json:"heartbeat_at,omitzero"`
+	EndedAt         time.Time `json:"ended_at,omitzero"`
+	WallSeconds     Real      `json:"wall_seconds"` // NaN until the run has ended, and so on
+	LoadSeconds     Real      `json:"load_seconds"`
+	TrainSeconds    Real      `json:"train_seconds"`
+	EvaluateSeconds Real      `json:"evaluate_seconds"`
+	SaveSeconds     Real      `json:"save_seconds"`
+}
+
+// description lists the columns that say what a run is.
+func (r *Run) description() []column {
+	return []column{
+		{"id", text[string]{&r.ID}},
+		{"name", text[string]{&r.Name}},
+		{"method", text[string]{&r.Method}},
+		{"model_path", text[string]{&r.ModelPath}},
+		{"model_sha256", text[string]{&r.ModelSHA256}},
+		{"data_train", text[string]{&r.DataTrain}},
+		{"data_train_sha256", text[string]{&r.DataTrainSHA256}},
+		{"data_validation", text[string]{&r.DataValidation}},
+		{"data_validation_sha256", text[string]{&r.DataValidationSHA256}},
+		{"config", text[string]{&r.Config}},
+		{"config_sha256", text[string]{&r.ConfigSHA256}},
+		{"seed", &r.Seed},
+		{"device", text[string]{&r.Device}},
+		{"device_name", text[string]{&r.DeviceName}},
+		{"dtype", text[string]{&r.DType}},
+		{"threads", maybe[int]{&r.Threads}},
+		{"learning_rate", positive{&r.LearningRate}},
+		{"batch_size", maybe[int]{&r.BatchSize}},
+		{"gradient_accumulation_steps", maybe[int]{&r.GradientAccumulationSteps}},
+		{"num_train_epochs", maybe[int]{&r.NumTrainEpochs}},
+		{"max_length", maybe[int]{&r.MaxLength}},
+		{"lora_rank", maybe[int]{&r.LoRARank}},
+		{"lora_alpha", positive{&r.LoRAAlpha}},
+		{"total_steps", maybe[int64]{&r.TotalSteps}},
+		{"trainable_parameters", maybe[int64]{&r.TrainableParameters}},
+		{"total_parameters", maybe[int64]{&r.TotalParameters}},
+		{"train_rows", maybe[int64]{&r.TrainRows}},
+		{"validation_rows", maybe[int64]{&r.ValidationRows}},
+		{"tune_version", text[string]{&r.TuneVersion}},
+		{"libtorch_version", text[string]{&r.LibtorchVersion}},
+		{"go_version", text[string]{&r.GoVersion}},
+		{"git_commit", text[string]{&r.GitCommit}},
+		{"git_dirty", &r.GitDirty},
+		{"chip", text[string]{&r.Chip}},
+		{"machine_model", text[string]{&r.MachineModel}},
+		{"os", text[string]{&r.OS}},
+		{"arch", text[string]{&r.Arch}},
+		{"cores", maybe[int]{&r.Cores}},
+		{"performance_cores", maybe[int]{&r.PerformanceCores}},
+		{"memory_bytes", maybe[int64]{&r.MemoryBytes}},
+	}
+}
+
+// life lists the columns that change while a run lives.
+func (r *Run) life() []column {
+	return []column{
+		{"status", text[Status]{&r.Status}},
+		{"error", text[string]{&r.Error}},
+		{"pid", maybe[int]{&r.PID}},
+		{"created_at", utc{&r.CreatedAt}},
+		{"started_at", utc{&r.StartedAt}},
+		{"heartbeat_at", utc{&r.HeartbeatAt}},
+		{"ended_at", utc{&r.EndedAt}},
+		{"wall_seconds", &r.WallSeconds},
+		{"load_seconds", &r.LoadSeconds},
+		{"train_seconds", &r.TrainSeconds},
+		{"evaluate_seconds", &r.EvaluateSeconds},
+		{"save_seconds", &r.SaveSeconds},
+	}
+}
+
+// NewID makes the id of a run: when (UTC), what, and three random characters against two runs of one second,
+// such as 20261121-061500-bluey-k3f. Ids sort by time and are safe as names of folders.
+func NewID(name string, at time.Time) string {
+	const letters = "abcdefghjkmnpqrstuvwxyz23456789" // without i, l, o, 0 and 1, which are taken for each other
+	tail := make([]byte, 3)
+	for i := range tail {
+		tail[i] = letters[rand.IntN(len(letters))]
+	}
+	return at.UTC().Format("20060102-150405") + "-" + slug(name) + "-" + string(tail)
+}
+
+// slug keeps the letters a to z and digits of a name, with a dash for each stretch of anything else.
+func slug(name string) string {
+	const maxLength = 32
+	words := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+	s := strings.Join(words, "-")
+	if len(s) > maxLength {
+		s = strings.TrimRight(s[:maxLength], "-")
+	}
+	if s == "" {
+		return "run"
+	}
+	return s
+}
+
+// CreateRun writes the row of a run, queued. Fields that are not known yet come later, by [Store.UpdateRun].
+// Errors: an id that is empty or taken.
+func (s *Store) CreateRun(ctx context.Context, r Run) error {
+	doing := "create run " + r.ID
+	if r.ID == "" {
+		return s.explain("create run", errors.New("no id given (NewID makes one)"))
+	}
+	r.Status = Queued
+	if r.CreatedAt.IsZero() {
+		r.CreatedAt = s.now()
+	}
+	columns := append(r.description(), column{"status", text[Status]{&r.Status}}, column{"created_at", utc{&r.CreatedAt}})
+	_, err := s.exec(ctx, doing, insert("runs", names(columns)), values(columns)...)
+	if e, ok := errors.AsType[sqlite3.Error](err); ok && e.ExtendedCode == sqlite3.ErrConstraintPrimaryKey {
+		return s.explain(doing, errors.New("a run with this id exists"))
+	}
+	return err
+}
+
+// UpdateRun writes again everything that describes the run r.ID: what is learned only once model and data are
+// loaded. Status, times and endings stay as they are in the file. Errors: [ErrNotFound].
+func (s *Store) UpdateRun(ctx context.Context, r Run) error {
+	columns := r.description()
+	set := strings.Join(names(columns)[1:], "=?, ") + "=?" // all but the id
+	args := append(values(columns)[1:], r.ID)
+	return s.change(ctx, "update run "+r.ID, "UPDATE runs SET "+set+" WHERE id=?", args...)
+}
+
+// StartRun marks the run as running in this process. A run that had ended is taken up again: its earlier ending
+// is cleared and started_at kept. Errors: [ErrNotFound].
+func (s *Store) StartRun(ctx context.Context, id string) error {
+	now := s.now()
+	return s.change(ctx, "start run "+id, `UPDATE runs SET status='running', pid=?2, heartbeat_at=?3,
+		started_at=coalesce(started_at, ?3), ended_at=NULL, error='',
+		wall_seconds=NULL, load_seconds=NULL, train_seconds=NULL, evaluate_seconds=NULL, save_seconds=NULL
+		WHERE id=?1`, id, os.Getpid(), utc{&now})
+}
+
+// Heartbeat says that the run is alive. Call it every few seconds while nothing else is recorded; a step counts
+// as a sign of life by itself. Errors: [ErrNotFound].
+func (s *Store) Heartbeat(ctx context.Context, id string) error {
+	now := s.now()
+	return s.change(ctx, "heartbeat of run "+id, "UPDATE runs SET heartbeat_at=?2 WHERE id=?1", id, utc{&now})
+}
+
+// Finish is how a run ended and where its time went. Seconds of a phase that never began are 0.
+type Finish struct {
+	Status          Status // done, failed, diverged or interrupted
+	Error           string // for failed and diverged
+	WallSeconds     Real   // from the start of the command to its end
+	LoadSeconds     Real   // reading model and data
+	TrainSeconds    Real   // optimizer steps
+	EvaluateSeconds Real   // validation and samples
+	SaveSeconds     Real   // writing adapters or weights
+}
+
+// FinishRun writes the ending of a run and moves the log into the file, so that it is safe on the disk.
+//
+// It goes on when ctx is cancelled: an interrupted run deserves its ending too.
+// Errors: [ErrNotFound]; a status that is no ending.
+func (s *Store) FinishRun(ctx context.Context, id string, f Finish) error {
+	ctx = context.WithoutCancel(ctx)
+	doing := "finish run " + id
+	if !f.Status.Ended() {
+		return s.explain(doing, fmt.Errorf("status %q (want done, failed, diverged or interrupted)", f.Status))
+	}
+	now := s.now()
+	err := s.change(ctx, doing, `UPDATE runs SET status=?2, error=?3, ended_at=?4, heartbeat_at=?4,
+		wall_seconds=?5, load_seconds=?6, train_seconds=?7, evaluate_seconds=?8, save_seconds=?9 WHERE id=?1`,
+		id, string(f.Status), text[string]{&f.Error}, utc{&now},
+		f.WallSeconds, f.LoadSeconds, f.TrainSeconds, f.EvaluateSeconds, f.SaveSeconds)
+	if err != nil {
+		return err
+	}
+	return s.checkpoint(ctx)
+}

@@ -1,0 +1,116 @@
+package runstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// later is the schema with two migrations that do not exist yet.
+var later = append(migrations[:len(migrations):len(migrations)],
+	`ALTER TABLE runs ADD COLUMN note TEXT NOT NULL DEFAULT 'none';`,
+	`CREATE TABLE extra(x INTEGER) STRICT; INSERT INTO extra SELECT count(*) FROM runs WHERE note = 'none';`)
+
+func TestEveryEarlierSchemaIsBroughtUpToDate(t *testing.T) {
+	for from := range len(later) + 1 {
+		for _, how := range []string{"open", "openReadOnly"} {
+			t.Run(fmt.Sprintf("%s from %d", how, from), func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "runs.db")
+				must(t, os.WriteFile(path, nil, 0o644))
+				runs := 0
+				if from > 0 {
+					old, err := connect(path, "mode=rw", time.Second)
+					must(t, err, migrate(t.Context(), old.db, later[:from]))
+					_, err = old.db.Exec(`INSERT INTO runs(id, name, status, method, model_path, created_at)
+						VALUES('a', 'bluey', 'done', 'lora', 'models/pocket', '2026-11-21T12:00:00.000Z')`)
+					must(t, err, old.Close())
+					runs = 1
+				}
+
+				opener := open
+				if how == "openReadOnly" {
+					opener = openReadOnly
+				}
+				s, err := opener(path, later, time.Second)
+				must(t, err)
+				defer s.Close()
+				version, err := schemaVersion(t.Context(), s.db, len(later))
+				if err != nil || version != len(later) {
+					t.Fatalf("version %d, %v, want %d", version, err, len(later))
+				}
+				got, err := s.Runs(t.Context(), Filter{})
+				if err != nil || len(got) != runs {
+					t.Fatalf("%d runs, %v, want %d", len(got), err, runs)
+				}
+				var n int
+				if err := s.db.QueryRow("SELECT x FROM extra").Scan(&n); err != nil || from < len(later) && n != runs {
+					t.Errorf("the last migration saw %d runs, %v, want %d", n, err, runs)
+				}
+			})
+		}
+	}
+}
+
+func TestAFailedMigrationChangesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "runs.db")
+	s, err := Open(path)
+	must(t, err)
+	must(t, s.CreateRun(t.Context(), Run{ID: "a"}), s.Close())
+
+	broken := append(later[:len(later):len(later)], "CREATE TABLE half(x INTEGER) STRICT; SELECT nonsense;")
+	_, err = open(path, broken, time.Second)
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("migration to schema version %d: ", len(broken))) {
+		t.Fatalf("got %v", err)
+	}
+	s, err = Open(path) // still the old version: this would be ErrNewer
+	must(t, err)
+	defer s.Close()
+	if _, err := s.Run(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	var n int
+	must(t, s.db.QueryRow("SELECT count(*) FROM sqlite_schema WHERE name IN ('half', 'extra')").Scan(&n))
+	if n != 0 {
+		t.Errorf("%d tables of the broken migration were left", n)
+	}
+}
+
+func TestAnOldReaderRefusesANewSchema(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "runs.db")
+	s, err := open(path, later, time.Second)
+	must(t, err, s.Close())
+	for _, open := range []func(string) (*Store, error){Open, OpenReadOnly} {
+		if _, err := open(path); !errors.Is(err, ErrNewer) {
+			t.Errorf("%v, want ErrNewer", err)
+		}
+	}
+}
+
+func TestManyMayCreateTheFileAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "runs.db")
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			s, err := Open(path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := errors.Join(s.CreateRun(t.Context(), Run{ID: fmt.Sprint(i)}), s.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	s, err := OpenReadOnly(path)
+	must(t, err)
+	defer s.Close()
+	if runs, err := s.Runs(t.Context(), Filter{}); err != nil || len(runs) != 8 {
+		t.Errorf("%d runs, %v, want 8", len(runs), err)
+	}
+}

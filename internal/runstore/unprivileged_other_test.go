@@ -1,0 +1,7 @@
+//go:build !unix
+
+package runstore
+
+import "os/exec"
+
+func dropPrivileges(*exec.Cmd) {}

@@ -1,0 +1,185 @@
+package runstore
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Real is a float column. NaN and the infinities are written as NULL, which reads back as NaN: a broken number
+// must never fail an insert in the middle of a run, nor make JSON invalid.
+type Real float64
+
+// Finite reports whether r is a number: neither NaN nor infinite.
+func (r Real) Finite() bool { return !math.IsNaN(float64(r)) && !math.IsInf(float64(r), 0) }
+
+// Value stores r, or NULL when it is not finite.
+func (r Real) Value() (driver.Value, error) {
+	if !r.Finite() {
+		return nil, nil
+	}
+	return float64(r), nil
+}
+
+// Scan reads a float, or NaN from NULL.
+func (r *Real) Scan(v any) error {
+	var n sql.NullFloat64
+	if err := n.Scan(v); err != nil {
+		return err
+	}
+	*r = Real(n.Float64)
+	if !n.Valid {
+		*r = Real(math.NaN())
+	}
+	return nil
+}
+
+// MarshalJSON writes the number, or null when it is not finite: JSON has no NaN.
+func (r Real) MarshalJSON() ([]byte, error) {
+	if !r.Finite() {
+		return []byte("null"), nil
+	}
+	return strconv.AppendFloat(nil, float64(r), 'g', -1, 64), nil
+}
+
+// column is one column of a row with where its value lives in a struct: a pointer that both stores and scans,
+// so that one list serves the insert and the select and the two cannot drift apart.
+type column struct {
+	name  string
+	value any
+}
+
+func names(columns []column) []string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		out[i] = c.name
+	}
+	return out
+}
+
+func values(columns []column) []any {
+	out := make([]any, len(columns))
+	for i, c := range columns {
+		out[i] = c.value
+	}
+	return out
+}
+
+// text is a NOT NULL text column. SQLite stores any bytes; a reply cut inside a character, which byte fallback
+// can make, would otherwise reach readers as invalid UTF-8.
+type text[T ~string] struct{ p *T }
+
+func (t text[T]) Value() (driver.Value, error) {
+	return strings.ToValidUTF8(string(*t.p), "\uFFFD"), nil
+}
+
+func (t text[T]) Scan(v any) error {
+	var s sql.NullString
+	if err := s.Scan(v); err != nil {
+		return err
+	}
+	*t.p = T(s.String)
+	return nil
+}
+
+// maybe is a whole-number column in which 0 means unknown and is NULL in the file, so that avg and min skip it.
+type maybe[T ~int | ~int64] struct{ p *T }
+
+func (m maybe[T]) Value() (driver.Value, error) {
+	if *m.p == 0 {
+		return nil, nil
+	}
+	return int64(*m.p), nil
+}
+
+func (m maybe[T]) Scan(v any) error {
+	var n sql.NullInt64
+	if err := n.Scan(v); err != nil {
+		return err
+	}
+	*m.p = T(n.Int64)
+	return nil
+}
+
+// positive is a float column in which 0 means unknown and is NULL in the file.
+type positive struct{ p *Real }
+
+func (f positive) Value() (driver.Value, error) {
+	if *f.p == 0 {
+		return nil, nil
+	}
+	return f.p.Value()
+}
+
+func (f positive) Scan(v any) error {
+	if v == nil {
+		*f.p = 0
+		return nil
+	}
+	return f.p.Scan(v)
+}
+
+// timeLayout has a fixed width, so that text order is time order, and is read by SQLite's date functions.
+// strftime('%Y-%m-%dT%H:%M:%fZ', 'now') writes the same.
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
+// utc is a time column; the zero time is NULL.
+type utc struct{ p *time.Time }
+
+func (u utc) Value() (driver.Value, error) {
+	if u.p.IsZero() {
+		return nil, nil
+	}
+	return u.p.UTC().Format(timeLayout), nil
+}
+
+func (u utc) Scan(v any) error {
+	var s sql.NullString
+	if err := s.Scan(v); err != nil {
+		return err
+	}
+	*u.p = time.Time{}
+	if s.String == "" {
+		return nil
+	}
+	t, err := time.Parse(time.RFC3339, s.String)
+	if err != nil {
+		return fmt.Errorf("time %q: want one like %s", s.String, timeLayout)
+	}
+	*u.p = t.UTC()
+	return nil
+}
+
+// lossNote is the loss_note column beside a loss: why the loss is NULL, or empty. Scanned after the loss, it
+// gives the infinities back.
+type lossNote struct{ p *Real }
+
+func (l lossNote) Value() (driver.Value, error) {
+	switch x := float64(*l.p); {
+	case math.IsNaN(x):
+		return "NaN", nil
+	case math.IsInf(x, 1):
+		return "+Inf", nil
+	case math.IsInf(x, -1):
+		return "-Inf", nil
+	}
+	return "", nil
+}
+
+func (l lossNote) Scan(v any) error {
+	var s sql.NullString
+	if err := s.Scan(v); err != nil {
+		return err
+	}
+	switch s.String {
+	case "+Inf":
+		*l.p = Real(math.Inf(1))
+	case "-Inf":
+		*l.p = Real(math.Inf(-1))
+	}
+	return nil
+}
