@@ -1,0 +1,12 @@
+// Package chart draws runs: numbers in, SVG, PNG, PDF or terminal text out, and nothing kept between calls.
+//
+// Figure writes one picture with three panels and Terminal returns the same three as lines of text:
+//
+//   - loss by step: every step faint, the debiased moving average (Smooth) on top, validation as diamonds;
+//   - memory by step, from zero: resident, and the device's own where there is one;
+//   - wall time, one bar a run: load, train, evaluate, save and whatever none of them covers.
+//
+// Data may be ragged or broken: a NaN or infinite value is a gap, a negative duration counts as zero, a series
+// longer than its Steps is cut. A single first loss far above all others does not flatten the curve: the axis
+// ends below it and the panel says how many values lie above and how high.
+package chart
