@@ -92,14 +92,13 @@ func (l *loop) run(ctx context.Context) error {
 	for step := 1; step <= l.steps; step++ {
 		lr, began := l.schedule.At(step), l.Now()
 
-		epoch, tokens := 0, 0
+		tokens := 0
 		for range l.Options.GradientAccumulationSteps {
 			batch := l.Train.Next()
 			if err := l.learner.Accumulate(batch); err != nil { // forward, backward
 				return fmt.Errorf("step %d: %w", step, err)
 			}
 			tokens += batch.Tokens
-			epoch = batch.Epoch + 1
 			if l.Train.Position().Batch == 0 { // the epoch is over
 				break
 			}
@@ -122,7 +121,7 @@ func (l *loop) run(ctx context.Context) error {
 			return &DivergedError{Step: step, Loss: loss.Mean(), GradNorm: gradNorm}
 		}
 
-		m := StepMetrics{Step: step, Epoch: epoch, Loss: loss.Mean(), LR: lr, GradNorm: gradNorm,
+		m := StepMetrics{Step: step, Epoch: l.epoch(), Loss: loss.Mean(), LR: lr, GradNorm: gradNorm,
 			TargetTokens: loss.Tokens, Tokens: tokens, Elapsed: l.Now().Sub(began)}
 		l.measureMemory(&m)
 		l.count(m)
@@ -184,6 +183,12 @@ func (l *loop) measureMemory(m *StepMetrics) {
 	m.MemoryBytes, m.PeakMemoryBytes = process.Now, process.Peak
 	device, reserved := l.Model.Device.DeviceMemory()
 	m.DeviceMemoryBytes, m.DevicePeakBytes, m.DeviceReservedBytes = device.Now, device.Peak, reserved
+}
+
+// epoch returns how often the data has been passed over, with the fraction of the pass under way.
+func (l *loop) epoch() float64 {
+	at := l.Train.Position()
+	return float64(at.Epoch) + float64(at.Batch)/float64(l.Train.BatchesPerEpoch())
 }
 
 // count adds a step to the summary.

@@ -17,7 +17,8 @@ type Recorder interface {
 
 // StepMetrics is one optimizer step. Memory is in bytes, -1 where it cannot be told.
 type StepMetrics struct {
-	Step, Epoch         int     // from 1
+	Step                int     // from 1
+	Epoch               float64 // passes over the data so far
 	Loss                float64 // nats a target token, before the update
 	LR                  float64
 	GradNorm            float64 // of all gradients together, before clipping

@@ -20,7 +20,8 @@ type Gemma3 struct {
 	// so a growing set of shapes leaks memory; elsewhere it is 1.
 	Bucket int64
 
-	ropes ropeTables
+	ropes     ropeTables
+	chunkRows int64 // target rows whose logits exist at a time
 }
 
 // Layer is one decoder layer, its fields named as in the weight files.

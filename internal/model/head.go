@@ -57,7 +57,7 @@ func (m *Gemma3) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward 
 	var gradients []torch.Tensor
 	s.Grad(false, func() {
 		head := s.Cast(m.EmbedTokens, m.DType) // (V, D)
-		step := max(1, chunkBytes/4/m.Config.VocabSize)
+		step := m.chunkRows
 		for at := int64(0); at < padded; at += step {
 			size := min(step, padded-at)
 			weights := weigh(s, at, size, real, m.Device)

@@ -40,7 +40,7 @@ func Load(s *torch.Scope, dir string, o Options) (*Gemma3, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Gemma3{Config: *config, DType: o.DType, Device: o.Device, Bucket: 1}
+	m := &Gemma3{Config: *config, DType: o.DType, Device: o.Device, Bucket: 1, chunkRows: max(1, chunkBytes/4/config.VocabSize)}
 	if o.Device == torch.MPS {
 		m.Bucket = 64
 	}
@@ -276,4 +276,17 @@ func equal(a, b []int64) bool {
 		}
 	}
 	return true
+}
+
+// Count returns the number of weights, of which the head's are the embedding's.
+func (m *Gemma3) Count() int64 {
+	var n int64
+	for _, p := range m.Parameters() {
+		size := int64(1)
+		for _, d := range p.Shape {
+			size *= d
+		}
+		n += size
+	}
+	return n
 }

@@ -4,6 +4,7 @@ package torch
 import "C"
 
 import (
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"unsafe"
@@ -24,6 +25,7 @@ type Scope struct {
 type run struct {
 	err  error
 	grad bool
+	open int // scopes that have not ended
 }
 
 // live counts tensors that exist on the Go side: made and not yet freed.
@@ -43,7 +45,7 @@ func Run(f func(s *Scope) error) error {
 	before := libtch.AtGradSetEnabled(0)
 	defer libtch.AtGradSetEnabled(before)
 
-	s := &Scope{run: &run{}}
+	s := &Scope{run: &run{open: 1}}
 	defer s.close()
 	err := f(s)
 	if s.run.err != nil { // the cause; what f returns is often its consequence
@@ -54,7 +56,7 @@ func Run(f func(s *Scope) error) error {
 
 // Nest calls f with a scope inside s, for what one step makes and the next does not need. Errors are s's.
 func (s *Scope) Nest(f func(s *Scope) error) error {
-	inner := &Scope{run: s.run, parent: s}
+	inner := s.inside()
 	defer inner.close()
 	err := f(inner)
 	if s.run.err != nil {
@@ -66,11 +68,16 @@ func (s *Scope) Nest(f func(s *Scope) error) error {
 // Local calls f with a scope inside s and keeps only its result in s: intermediates are freed at once, not
 // when s ends. Autograd holds on to what the backward pass needs.
 func (s *Scope) Local(f func(s *Scope) Tensor) Tensor {
-	inner := &Scope{run: s.run, parent: s}
+	inner := s.inside()
 	defer inner.close()
 	t := f(inner)
 	inner.Keep(t)
 	return t
+}
+
+func (s *Scope) inside() *Scope {
+	s.run.open++
+	return &Scope{run: s.run, parent: s}
 }
 
 // Keep hands t to the scope around s; from the outermost scope to the caller, who ends it with Free.
@@ -155,6 +162,10 @@ func (s *Scope) close() {
 	s.closed = true
 	freeAll(s.owned)
 	s.owned = nil
+	s.run.open--
+	if checkInvariants && s.parent == nil && s.run.open != 0 {
+		panic(fmt.Sprintf("torch: %d scopes of a run are still open at its end", s.run.open))
+	}
 }
 
 func freeAll(handles []libtch.Ctensor) {
@@ -172,6 +183,9 @@ func (s *Scope) own(op string, c libtch.Ctensor, operands ...Tensor) Tensor {
 		return Tensor{}
 	}
 	live.Add(1)
+	if checkInvariants && s.closed {
+		panic("torch: " + op + " in a scope that has ended")
+	}
 	s.owned = append(s.owned, c)
 	return Tensor{c}
 }

@@ -402,7 +402,6 @@ char *tune_last_error(void) {
 
 const char *tune_libtorch_version(void) { return TORCH_VERSION; }
 
-// For tests: an exception of each kind must end as an error value.
 void tune_throw(int kind) {
   guard_void([&] {
     switch (kind) {
@@ -411,6 +410,10 @@ void tune_throw(int kind) {
       default: throw 42;
     }
   });
+}
+
+void tune_warn(const char *message) {
+  guard_void([&] { TORCH_WARN(message); });
 }
 
 }  // extern "C"

@@ -60,7 +60,9 @@ void tune_install_warning_handler(void);
 char *tune_next_warning(void);
 char *tune_last_error(void);
 const char *tune_libtorch_version(void);
+// For tests of the error convention and of the warning handler.
 void tune_throw(int kind);
+void tune_warn(const char *message);
 
 #ifdef __cplusplus
 }

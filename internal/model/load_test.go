@@ -1,0 +1,263 @@
+package model
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"tune/internal/golden"
+	"tune/internal/safetensors"
+	"tune/internal/torch"
+)
+
+// rewrite copies a reference model to a temporary folder, with its weights changed by edit.
+func rewrite(t *testing.T, name string, edit func(map[string]safetensors.Tensor)) string {
+	t.Helper()
+	from, to := filepath.Join(golden.Dir(t), name, "model"), t.TempDir()
+	config, err := os.ReadFile(filepath.Join(from, "config.json"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(to, "config.json"), config, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := safetensors.OpenDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer set.Close()
+	tensors := map[string]safetensors.Tensor{}
+	for _, name := range set.Names() {
+		info, _ := set.Info(name)
+		b, _ := set.Bytes(name)
+		tensors[name] = safetensors.Tensor{Name: name, DType: info.DType, Shape: info.Shape, Data: safetensors.FromBytes(b)}
+	}
+	edit(tensors)
+	var list []safetensors.Tensor
+	for _, tensor := range tensors {
+		list = append(list, tensor)
+	}
+	if err := safetensors.Write(filepath.Join(to, "model.safetensors"), list, nil); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func zeros(n int) func(io.Writer) error { return safetensors.FromBytes(make([]byte, n)) }
+
+func TestLoadNamesTheWeightThatDoesNotFit(t *testing.T) {
+	const gate, extra = "model.layers.2.mlp.gate_proj.weight", "model.layers.6.mlp.gate_proj.weight"
+	for _, tc := range []struct {
+		name, want string
+		edit       func(map[string]safetensors.Tensor)
+	}{
+		{"missing", "weight " + gate + " is missing", func(m map[string]safetensors.Tensor) { delete(m, gate) }},
+		{"extra", "weight " + extra + " is not part of a gemma3_text with 6 layers", func(m map[string]safetensors.Tensor) {
+			m[extra] = safetensors.Tensor{Name: extra, DType: safetensors.F32, Shape: []int64{1}, Data: zeros(4)}
+		}},
+		{"shape", "weight " + gate + " has shape [64 104], config.json says [104 64]", func(m map[string]safetensors.Tensor) {
+			w := m[gate]
+			w.Shape = []int64{64, 104}
+			m[gate] = w
+		}},
+		{"dtype", "weight " + gate + " has dtype I32", func(m map[string]safetensors.Tensor) {
+			w := m[gate]
+			w.DType = safetensors.I32
+			m[gate] = w
+		}},
+		{"untied head", "weight lm_head.weight is not part of", func(m map[string]safetensors.Tensor) {
+			m["lm_head.weight"] = safetensors.Tensor{Name: "lm_head.weight", DType: safetensors.F32, Shape: []int64{320, 64}, Data: zeros(320 * 64 * 4)}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := rewrite(t, "gemma3", tc.edit)
+			err := torch.Run(func(s *torch.Scope) error {
+				_, err := load(s, dir)
+				return err
+			})
+			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), dir) {
+				t.Errorf("got %v, want %q and the folder", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestLoadAcceptsATiedHeadWrittenOut(t *testing.T) {
+	dir := rewrite(t, "gemma3", func(m map[string]safetensors.Tensor) {
+		head := m["model.embed_tokens.weight"]
+		head.Name = "lm_head.weight"
+		m["lm_head.weight"] = head
+	})
+	inScope(t, func(s *torch.Scope) error {
+		_, err := load(s, dir)
+		return err
+	})
+}
+
+func TestReadConfigRefuses(t *testing.T) {
+	for _, tc := range []struct{ name, config, want string }{
+		{"another model", `{"model_type": "llama"}`, `model_type: unsupported model "llama" (known: gemma3_text, gemma3)`},
+		{"no model type", `{}`, `model_type: unsupported model ""`},
+		{"multimodal without text", `{"model_type": "gemma3"}`, "text_config: missing"},
+		{"soft cap", `{"model_type": "gemma3_text", "final_logit_softcapping": 30}`, "final_logit_softcapping: unsupported"},
+		{"untied", `{"model_type": "gemma3_text", "tie_word_embeddings": false}`, "tie_word_embeddings false"},
+		{"embedding model", `{"model_type": "gemma3_text", "use_bidirectional_attention": true}`, "use_bidirectional_attention"},
+		{"heads", `{"model_type": "gemma3_text", "num_attention_heads": 5, "num_key_value_heads": 2}`, "no multiple"},
+		{"layer types", `{"model_type": "gemma3_text", "num_hidden_layers": 2, "layer_types": ["full_attention"]}`, "1 entries for 2 layers"},
+		{"layer type", `{"model_type": "gemma3_text", "num_hidden_layers": 1, "layer_types": ["chunked"]}`, `layer_types[0]: unknown "chunked"`},
+		{"size", `{"model_type": "gemma3_text", "hidden_size": 0}`, "hidden_size: must be from 1"},
+		{"huge", `{"model_type": "gemma3_text", "num_hidden_layers": 100000}`, "num_hidden_layers: must be at most"},
+		{"rope", `{"model_type": "gemma3_text", "rope_scaling": {"rope_type": "yarn", "factor": 2}}`, `type "yarn"`},
+		{"pattern", `{"model_type": "gemma3_text", "sliding_window_pattern": 0}`, "sliding_window_pattern: must be at least 1"},
+		{"activation", `{"model_type": "gemma3_text", "hidden_activation": "relu"}`, "hidden_activation relu"},
+		{"no JSON", `{`, "unexpected end"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(tc.config), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, err := ReadConfig(dir)
+			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "config.json") {
+				t.Errorf("got %v, want config.json and %q", err, tc.want)
+			}
+		})
+	}
+	if _, err := ReadConfig(t.TempDir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder without config.json: got %v", err)
+	}
+}
+
+func TestMultimodalConfigHasClassDefaults(t *testing.T) {
+	// What google/gemma-3-4b-it's config.json leaves to its class, as GEMMA.md section 3 of the design lists it.
+	c, err := parseConfig([]byte(`{"model_type": "gemma3", "text_config": {"hidden_size": 2560, "intermediate_size": 10240,
+		"model_type": "gemma3_text", "num_hidden_layers": 34, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+		"sliding_window": 1024}, "eos_token_id": [1, 106]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.NumAttentionHeads != 8 || c.NumKeyValueHeads != 4 || c.HeadDim != 256 || c.VocabSize != 262208 || c.QueryPreAttnScalar != 256 ||
+		c.Rope[FullAttention] != (Rope{1e6, 8}) || c.Rope[SlidingAttention] != (Rope{1e4, 1}) || !slices.Equal(c.EOSTokenIDs, []int64{1, 106}) {
+		t.Errorf("got %+v", c)
+	}
+	for i, kind := range c.LayerTypes {
+		want := SlidingAttention
+		if (i+1)%6 == 0 {
+			want = FullAttention
+		}
+		if kind != want {
+			t.Errorf("layer %d is %s, want %s", i, kind, want)
+		}
+	}
+}
+
+func TestSaveThenLoadIsBitExact(t *testing.T) {
+	dir, out := filepath.Join(golden.Dir(t), "gemma3", "model"), t.TempDir()
+	inScope(t, func(s *torch.Scope) error {
+		m, err := load(s, dir)
+		if err != nil {
+			return err
+		}
+		if err := m.Save(s, out, torch.Float32); err != nil {
+			return err
+		}
+		again, err := load(s, out)
+		if err != nil {
+			return err
+		}
+		other := again.Parameters()
+		for i, p := range m.Parameters() {
+			if !bytes.Equal(s.ReadBytes(*p.Field), s.ReadBytes(*other[i].Field)) {
+				t.Errorf("%s differs", p.Name)
+			}
+		}
+		return s.Err()
+	})
+}
+
+func TestRandomStartFollowsTheSeed(t *testing.T) {
+	dir := filepath.Join(golden.Dir(t), "gemma3", "model")
+	inScope(t, func(s *torch.Scope) error {
+		weights := func(seed int64) []float32 {
+			m, err := Load(s, dir, Options{DType: torch.Float32, Device: torch.CPU, Random: true, Seed: seed})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s.ReadFloat32s(m.Layers[0].MLP.GateProj.(*Dense).Weight)
+		}
+		a, b, c := weights(1), weights(1), weights(2)
+		if !slices.Equal(a, b) || slices.Equal(a, c) {
+			t.Error("equal seeds must give equal weights, other seeds others")
+		}
+		return s.Err()
+	})
+}
+
+func TestBatchThatCannotBeIsAnError(t *testing.T) {
+	dir := filepath.Join(golden.Dir(t), "gemma3", "model")
+	inScope(t, func(s *torch.Scope) error {
+		m, err := load(s, dir)
+		if err != nil {
+			return err
+		}
+		far := Sequence([]int64{1})
+		far.Positions[0] = m.Config.MaxPositionEmbeddings
+		for want, in := range map[string]Input{
+			"token id 320":            Sequence([]int64{5, 320}),
+			"token id -1":             Sequence([]int64{-1}),
+			"max_position_embeddings": far,
+			"batch of 0 tokens":       {Starts: []int{0}},
+			"starts [0 1]":            {IDs: []int64{1, 2}, Positions: []int64{0, 1}, Starts: []int{0, 1}},
+		} {
+			if _, err := m.NewPass(s, in, nil); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q", err, want)
+			}
+		}
+		x := s.Zeros(torch.Float32, torch.CPU, 2, m.Config.HiddenSize)
+		if _, err := m.Loss(s, x, []int64{NoLoss, 320}, false); err == nil || !strings.Contains(err.Error(), "target id 320") {
+			t.Errorf("got %v, want the target id", err)
+		}
+		return s.Err()
+	})
+}
+
+// TestLossInChunks compares the loss and its gradient with and without chunks and fillers.
+func TestLossInChunks(t *testing.T) {
+	dir := filepath.Join(golden.Dir(t), "gemma3", "model")
+	batch := golden.ForwardBatch(golden.Tensors(t, filepath.Join(dir, "..", "forward.safetensors")))
+	inScope(t, func(s *torch.Scope) error {
+		m, err := load(s, dir)
+		if err != nil {
+			return err
+		}
+		p, err := m.NewPass(s, input(batch), nil)
+		if err != nil {
+			return err
+		}
+		x := m.Hidden(s, p)
+		run := func(rows, bucket int64) (loss float32, gradient []float32) {
+			m.Bucket, m.chunkRows = bucket, rows
+			leaf := s.Leaf(x)
+			var sum torch.Tensor
+			s.Grad(true, func() { sum, err = m.Loss(s, leaf, batch.Targets, true) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s.ReadFloat32(sum), s.ReadFloat32s(s.GradOf(leaf))
+		}
+		loss, gradient := run(1000, 1)
+		for _, rows := range []int64{1, 7, 50, 51} {
+			for _, bucket := range []int64{1, 16} {
+				l, g := run(rows, bucket)
+				golden.Near(t, "loss", []float32{l}, []float32{loss}, 1e-4) // float32, a sum of 51 losses of 6
+				golden.NearNorm(t, "gradient", g, gradient, 1e-6)
+			}
+		}
+		return s.Err()
+	})
+}

@@ -1,0 +1,5 @@
+//go:build !invariants
+
+package torch
+
+const checkInvariants = false
