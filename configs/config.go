@@ -89,9 +89,11 @@ type Train struct {
 	WeightDecay float64 `yaml:"weight_decay"`
 	// MaxGradNorm clips the norm of all gradients together; 0 turns clipping off. Default 1.
 	MaxGradNorm float64 `yaml:"max_grad_norm"`
-	// AdamBeta1, AdamBeta2 and AdamEpsilon are AdamW's. Defaults 0.9, 0.999, 1e-8.
-	AdamBeta1   float64 `yaml:"adam_beta1"`
-	AdamBeta2   float64 `yaml:"adam_beta2"`
+	// AdamBeta1 is AdamW's memory of the gradients. Default 0.9.
+	AdamBeta1 float64 `yaml:"adam_beta1"`
+	// AdamBeta2 is AdamW's memory of their squares. Default 0.999.
+	AdamBeta2 float64 `yaml:"adam_beta2"`
+	// AdamEpsilon keeps AdamW from dividing by 0. Default 1e-8.
 	AdamEpsilon float64 `yaml:"adam_epsilon"`
 	// GradientCheckpointing keeps one activation a layer and computes the rest again. Default false.
 	GradientCheckpointing bool `yaml:"gradient_checkpointing"`
