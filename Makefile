@@ -1,0 +1,29 @@
+# tune: fine-tunes Gemma with LoRA. `make bluey` and `make test` start from nothing.
+# Written for make 3.81, which macOS ships, and for any POSIX shell.
+
+.PHONY: help setup build bluey test lint mac-check clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
+
+setup: ## find or install libtorch, vendor the Go modules, fit gotch
+	@tools/setup.sh
+
+build: setup ## bin/tune
+	go build -mod=vendor -o bin/tune ./cmd/tune
+
+bluey: build ## everything from nothing: train the 111 examples, show the chart
+	bin/tune run configs/bluey.yaml
+	bin/tune chart last
+
+test: setup ## everything from nothing: build, all tests
+	go test -mod=vendor ./...
+
+lint: setup ## gofmt, vet, staticcheck, import directions
+	@tools/lint.sh
+
+mac-check: setup ## compile every cgo package for macOS on Apple silicon, with zig
+	@tools/maccheck.sh
+
+clean: ## remove what was built here; keeps vendor, runs and runs.db
+	rm -rf bin

@@ -1,0 +1,68 @@
+package layout
+
+// A rule says what one package may import besides the standard library.
+type rule struct {
+	pkg   string   // path inside the module; "tools/*" stands for every package right below tools
+	may   []string // packages of the module
+	libs  []string // modules of others, by the path that their packages begin with
+	torch bool     // may reach libtorch; without it the package builds and tests on a machine that has none
+}
+
+// rules is the map of STYLE.md, top to bottom. What stands above may import what stands below, as far as may says so.
+var rules = []rule{
+	{
+		pkg: "cmd/tune", // the command line wires everything together
+		may: []string{"trainer", "adapters", "datasets", "configs", "internal/model", "internal/torch",
+			"internal/tokenizer", "internal/safetensors", "internal/dashboard", "internal/runstore",
+			"internal/chart", "internal/machine", "internal/files"},
+		libs: []string{"github.com/urfave/cli", "github.com/schollz/progressbar", "golang.org/x/term",
+			"golang.org/x/sys"},
+		torch: true,
+	},
+	{
+		pkg:   "tools/*", // what writes the data and models that ship with the repository
+		may:   []string{"configs", "datasets", "internal/tokenizer", "internal/safetensors", "internal/files"},
+		torch: false,
+	},
+	{
+		pkg: "trainer",
+		may: []string{"adapters", "datasets", "configs", "internal/model", "internal/torch", "internal/tokenizer",
+			"internal/files"},
+		torch: true,
+	},
+	{
+		pkg: "adapters",
+		may: []string{"configs", "internal/model", "internal/safetensors", "internal/torch",
+			"internal/files"},
+		torch: true,
+	},
+	{pkg: "datasets", may: []string{"configs", "internal/tokenizer"}},
+	{pkg: "configs", libs: []string{"github.com/goccy/go-yaml"}},
+	{
+		pkg:   "internal/model",
+		may:   []string{"internal/safetensors", "internal/torch"},
+		torch: true,
+	},
+	{pkg: "internal/torch", libs: []string{binding + "/libtch"}, torch: true},
+	{pkg: "internal/golden", may: []string{"internal/safetensors"}},
+	{pkg: "internal/tokenizer"},
+	{pkg: "internal/safetensors", libs: []string{"golang.org/x/sys"}},
+	{pkg: "internal/dashboard", may: []string{"internal/runstore", "internal/chart"}},
+	{pkg: "internal/runstore", libs: []string{"github.com/mattn/go-sqlite3"}},
+	{pkg: "internal/chart", libs: []string{"gonum.org/v1/plot", "golang.org/x/image"}},
+	{pkg: "internal/machine", libs: []string{"golang.org/x/sys"}},
+	{pkg: "internal/files"},
+	{pkg: "internal/layout"},
+}
+
+const (
+	module  = "tune"
+	binding = "github.com/sugarme/gotch"
+	torch   = "internal/torch" // the only importer of the binding
+)
+
+// forTests is what test files may import in every package, on top of what the package itself may.
+var forTests = struct{ may, libs []string }{
+	may:  []string{"internal/golden"},
+	libs: []string{"github.com/google/go-cmp", "pgregory.net/rapid", "github.com/rogpeppe/go-internal"},
+}
