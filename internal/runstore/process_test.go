@@ -44,7 +44,7 @@ func writeSteps(path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Run(ctx, "a"); errors.Is(err, ErrNotFound) {
+	if _, err = s.Run(ctx, "a"); errors.Is(err, ErrNotFound) {
 		err = s.CreateRun(ctx, Run{ID: "a"})
 	}
 	if err != nil {
