@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"tune/configs"
+	"tune/datasets"
+	"tune/internal/runstore"
+)
+
+// hashSet identifies what a run was made from.
+type hashSet struct{ model, train, validation string }
+
+// hashInBackground hashes the base model while it is being loaded: both wait for the same disk, once.
+func hashInBackground(cfg *configs.Config, train, validation *datasets.Dataset) func() (hashSet, error) {
+	h := hashSet{train: train.SHA256}
+	if validation != nil {
+		h.validation = validation.SHA256
+	}
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		h.model, err = hashModel(cfg.Model.Path)
+		done <- err
+	}()
+	return func() (hashSet, error) {
+		if err := <-done; err != nil {
+			return hashSet{}, fmt.Errorf("hash the base model: %w", err)
+		}
+		return h, nil
+	}
+}
+
+// hashModel hashes a model folder: the names and hashes of its config and its weights, in order. A folder
+// without weights, for a random start, is its config.
+func hashModel(dir string) (string, error) {
+	names, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+	if err != nil {
+		return "", err
+	}
+	names = append(names, filepath.Join(dir, "config.json"))
+	sort.Strings(names)
+	total := sha256.New()
+	for _, name := range names {
+		sum, _, err := hashFile(name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(total, "%s  %s\n", sum, filepath.Base(name)) // as sha256sum prints it
+	}
+	return hex.EncodeToString(total.Sum(nil)), nil
+}
+
+func hashFile(path string) (sum string, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if size, err = io.Copy(h, f); err != nil {
+		return "", 0, err
+	}
+	return hex.EncodeToString(h.Sum(nil)), size, nil
+}
+
+func hashBytes(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// recordArtifacts records every file of a folder that a run has left.
+func (r *session) recordArtifacts(ctx context.Context, kind, dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		sum, size, err := hashFile(path)
+		if err != nil {
+			return err
+		}
+		return r.store.RecordArtifact(ctx, r.row.ID, runstore.Artifact{Kind: kind, Path: path, Bytes: size, SHA256: sum})
+	})
+}
+
+// tokenizerFiles are what a model folder needs beside its weights to be used elsewhere.
+var tokenizerFiles = []string{"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+	"generation_config.json", "chat_template.jinja", "added_tokens.json"}
+
+func copyTokenizer(from, to string) error {
+	for _, name := range tokenizerFiles {
+		b, err := os.ReadFile(filepath.Join(from, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, name), b, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
