@@ -70,7 +70,7 @@ func unreadable(path string, err error) *Problem {
 	case path == "":
 		p.Text = "the path of the configuration is empty, no such file"
 	case errors.Is(err, fs.ErrNotExist):
-		p.Text = "no such file" + didYouMean(nearest(path, siblings(path)))
+		p.Text = "no such file" + didYouMean(Nearest(path, siblings(path)))
 	case errors.Is(err, fs.ErrPermission):
 		p.Text = "no permission to read it"
 	case statErr == nil && info.IsDir():

@@ -44,10 +44,10 @@ func suggestKey(full string) string {
 	if key, ok := otherNames[name]; ok {
 		return didYouMean(key)
 	}
-	if near := nearest(name, here); near != "" {
+	if near := Nearest(name, here); near != "" {
 		return didYouMean(joinKey(section, near))
 	}
-	if near := nearest(name, names); near != "" {
+	if near := Nearest(name, names); near != "" {
 		return didYouMean(byName[near])
 	}
 	if len(here) == 0 { // the section itself does not exist
@@ -83,9 +83,9 @@ func didYouMean(choice string) string {
 	return fmt.Sprintf(", did you mean %q?", choice)
 }
 
-// nearest returns the choice that takes the fewest changes to reach from word, if that is at most half its
+// Nearest returns the choice that takes the fewest changes to reach from word, if that is at most half its
 // letters, and otherwise nothing.
-func nearest(word string, choices []string) string {
+func Nearest(word string, choices []string) string {
 	best, bestDistance := "", len([]rune(word))/2+1
 	for _, choice := range choices {
 		if d := distance(strings.ToLower(word), strings.ToLower(choice)); d < bestDistance {
@@ -95,24 +95,27 @@ func nearest(word string, choices []string) string {
 	return best
 }
 
-// distance is the Levenshtein distance in runes: how many must be put in, taken out or changed to get b from a.
+// distance is how many letters must be put in, taken out, changed or swapped with their neighbour to get b from a.
 func distance(a, b string) int {
 	from, to := []rune(a), []rune(b)
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
+	two, one := make([]int, len(to)+1), make([]int, len(to)+1) // the rows before
+	for j := range one {
+		one[j] = j
 	}
-	for i, x := range from {
-		diagonal := row[0]
+	for i := range from {
+		row := make([]int, len(to)+1)
 		row[0] = i + 1
-		for j, y := range to {
-			change := diagonal
-			if x != y {
+		for j := range to {
+			change := one[j]
+			if from[i] != to[j] {
 				change++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(row[j+1]+1, row[j]+1, change)
+			row[j+1] = min(one[j+1]+1, row[j]+1, change)
+			if i > 0 && j > 0 && from[i] == to[j-1] && from[i-1] == to[j] {
+				row[j+1] = min(row[j+1], two[j-1]+1)
+			}
 		}
+		two, one = one, row
 	}
-	return row[len(to)]
+	return one[len(to)]
 }

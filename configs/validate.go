@@ -83,7 +83,7 @@ func (l LoRA) check(check *checker) {
 			check.bad(key, "all-linear names every module already and stands alone")
 		case !slices.Contains(known, module):
 			check.bad(key, "unknown module %q%s (want all-linear or some of %s)",
-				module, didYouMean(nearest(module, known)), strings.Join(known, ", "))
+				module, didYouMean(Nearest(module, known)), strings.Join(known, ", "))
 		case first != i:
 			check.bad(key, "%s is listed twice", module)
 		}
