@@ -1,7 +1,7 @@
 # tune: fine-tunes Gemma with LoRA. `make bluey` and `make test` start from nothing.
 # Written for make 3.81, which macOS ships, and for any POSIX shell.
 
-.PHONY: help setup build bluey test lint mac-check clean
+.PHONY: help setup build bluey pocket test lint mac-check clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -15,6 +15,11 @@ build: setup ## bin/tune
 bluey: build ## everything from nothing: train the 111 examples, show the chart
 	bin/tune run configs/bluey.yaml
 	bin/tune chart last
+
+pocket: build ## make models/pocket anew: its text, then its weights (half an hour on two cores)
+	go run -mod=vendor ./tools/pockettext
+	bin/tune run configs/pocket.yaml
+	@echo "the weights are in the run's model folder: copy model.safetensors to models/pocket to ship them"
 
 test: setup ## everything from nothing: build, all tests
 	go test -mod=vendor ./...

@@ -254,7 +254,9 @@ func (m *Gemma3) Save(s *torch.Scope, dir string, dtype torch.DType) error {
 	}
 
 	var fields map[string]any
-	if err := json.Unmarshal(m.Config.raw, &fields); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(m.Config.raw))
+	decoder.UseNumber() // a float64 in between would respell 1000000.0
+	if err := decoder.Decode(&fields); err != nil {
 		return err
 	}
 	delete(fields, "dtype")
