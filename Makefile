@@ -19,7 +19,8 @@ bluey: build ## everything from nothing: train the 111 examples, show the chart
 pocket: build ## make models/pocket anew: its text, then its weights (half an hour on two cores)
 	go run -mod=vendor ./tools/pockettext
 	bin/tune run configs/pocket.yaml
-	@echo "the weights are in the run's model folder: copy model.safetensors to models/pocket to ship them"
+	bin/tune run configs/pocket-chat.yaml --set model.path=$$(ls -d runs/*-pocket-[a-z2-9][a-z2-9][a-z2-9]/model | tail -n 1)
+	@echo "the weights are in the last run's model folder: copy model.safetensors to models/pocket to ship them"
 
 test: setup ## everything from nothing: build, all tests
 	go test -mod=vendor ./...

@@ -175,14 +175,18 @@ func (r *session) work(ctx context.Context) error {
 			return badInput{fmt.Errorf("sample.prompts: %w", err), ""}
 		}
 	}
-	opt := datasets.Options{MaxLength: cfg.Data.MaxLength, LossOn: cfg.Data.LossOn}
-	rows, err := datasets.Open(cfg.Data.Train, tok, opt)
+	for _, warning := range cfg.Warnings() {
+		if err := r.warn(ctx, "config", warning); err != nil {
+			return err
+		}
+	}
+	rows, err := r.openData(ctx, cfg.Data.Train, tok)
 	if err != nil {
 		return err
 	}
 	var validation *datasets.Dataset
 	if cfg.Data.Validation != "" {
-		if validation, err = datasets.Open(cfg.Data.Validation, tok, opt); err != nil {
+		if validation, err = r.openData(ctx, cfg.Data.Validation, tok); err != nil {
 			return err
 		}
 	}
@@ -231,6 +235,24 @@ func (r *session) work(ctx context.Context) error {
 		}
 		return errors.Join(err, r.save(ctx, s, m, adapter))
 	})
+}
+
+// openData opens a file of rows and tells what max_length has cut.
+func (r *session) openData(ctx context.Context, path string, tok *tokenizer.Tokenizer) (*datasets.Dataset, error) {
+	d, err := datasets.Open(path, tok, datasets.Options{MaxLength: r.cfg.Data.MaxLength, LossOn: r.cfg.Data.LossOn})
+	if err != nil {
+		return nil, err
+	}
+	if d.Truncated+d.Dropped > 0 {
+		err = r.warn(ctx, "truncated", fmt.Sprintf("%s: data.max_length %d cut %d rows (%d tokens) and left nothing to learn of %d more",
+			path, r.cfg.Data.MaxLength, d.Truncated, d.TruncatedTokens, d.Dropped))
+	}
+	return d, err
+}
+
+// warn prints a warning and records it.
+func (r *session) warn(ctx context.Context, kind, message string) error {
+	return r.RecordEvent(ctx, trainer.Event{Level: trainer.Warning, Kind: kind, Message: message})
 }
 
 // fits refuses rows that are longer than the model reaches.

@@ -8,7 +8,7 @@ type rule struct {
 	torch bool     // may reach libtorch; without it the package builds and tests on a machine that has none
 }
 
-// rules is the map of STYLE.md, top to bottom. What stands above may import what stands below, as far as may says so.
+// rules is the map of docs/style.md, top to bottom. What stands above may import what stands below, as far as may says so.
 var rules = []rule{
 	{
 		pkg: "cmd/tune", // the command line wires everything together

@@ -134,7 +134,7 @@ func TestReadConfigRefuses(t *testing.T) {
 }
 
 func TestMultimodalConfigHasClassDefaults(t *testing.T) {
-	// What google/gemma-3-4b-it's config.json leaves to its class, as GEMMA.md section 3 of the design lists it.
+	// What google/gemma-3-4b-it's config.json leaves to its class, filled from transformers' Gemma3TextConfig.
 	c, err := parseConfig([]byte(`{"model_type": "gemma3", "text_config": {"hidden_size": 2560, "intermediate_size": 10240,
 		"model_type": "gemma3_text", "num_hidden_layers": 34, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
 		"sliding_window": 1024}, "eos_token_id": [1, 106]}`))

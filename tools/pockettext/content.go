@@ -13,10 +13,11 @@ var contentFiles embed.FS
 
 // Content is everything the generator may say.
 type Content struct {
-	Lists  map[string][]string // word lists, by slot name
-	Topics []Topic             // what topics_*.txt and chat_*.txt hold
-	Tables []Table             // what table_*.txt hold
-	Plots  []Topic             // what stories_*.txt hold
+	Lists  map[string][]string   // word lists, by slot name
+	Topics []Topic               // what topics_*.txt and chat_*.txt hold
+	Tables []Table               // what table_*.txt hold
+	Plots  []Topic               // what stories_*.txt hold
+	Rules  map[string][]Template // what rules_*.txt hold: the grammar of the free narratives
 }
 
 // A Topic is one thing to ask about. In a file it is a block:
@@ -59,7 +60,7 @@ func loadContent() (*Content, error) {
 		return nil, err
 	}
 	sort.Strings(names)
-	c := &Content{Lists: map[string][]string{}}
+	c := &Content{Lists: map[string][]string{}, Rules: map[string][]Template{}}
 	for _, path := range names {
 		data, err := contentFiles.ReadFile(path)
 		if err != nil {
@@ -70,6 +71,7 @@ func loadContent() (*Content, error) {
 			return nil, err
 		}
 	}
+	c.listTables()
 	return c, c.check()
 }
 
@@ -84,8 +86,10 @@ func (c *Content) add(file, data string) error {
 	}
 	kind, _, _ := strings.Cut(file, "_")
 	switch kind {
-	case "words.txt":
+	case "words.txt", "lists":
 		return c.addLists(file, data)
+	case "rules":
+		return c.addRules(file, data)
 	case "table":
 		head, rows, found := strings.Cut(data, "\n---\n")
 		if !found {
@@ -288,5 +292,5 @@ func (c *Content) check() error {
 			return err
 		}
 	}
-	return nil
+	return c.checkRules()
 }

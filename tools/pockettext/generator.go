@@ -115,16 +115,19 @@ func (r Row) hash() uint64 {
 
 // The mix, in parts of the sum of all.
 const (
-	topicParts = 44
-	tableParts = 28
-	sumParts   = 7
-	storyParts = 21
+	topicParts     = 28
+	tableParts     = 18
+	sumParts       = 5
+	storyParts     = 9
+	narrativeParts = 45
 )
 
 func (g *Generator) draw() (Row, []string, error) {
-	switch n := g.rng.IntN(topicParts + tableParts + sumParts + storyParts); {
+	switch n := g.rng.IntN(topicParts + tableParts + sumParts + storyParts + narrativeParts); {
 	case n < storyParts:
 		return g.story()
+	case n >= storyParts+sumParts+topicParts+tableParts:
+		return g.narrative()
 	case n < storyParts+sumParts && g.rng.IntN(4) > 0:
 		f, err := sums[g.rng.IntN(len(sums))](g.scene())
 		if err != nil {
