@@ -20,6 +20,8 @@ pocket: build ## make models/pocket anew: its text, then its weights (half an ho
 	go run -mod=vendor ./tools/pockettext
 	bin/tune run configs/pocket.yaml
 	bin/tune run configs/pocket-chat.yaml --set model.path=$$(ls -d runs/*-pocket-[a-z2-9][a-z2-9][a-z2-9]/model | tail -n 1)
+	bin/tune run configs/pocket-chat.yaml --set train.max_steps=700 --set seed=44 \
+		--set model.path=$$(ls -d runs/*-pocket-chat-*/model | tail -n 1)
 	@echo "the weights are in the last run's model folder: copy model.safetensors to models/pocket to ship them"
 
 test: setup ## everything from nothing: build, all tests
