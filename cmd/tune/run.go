@@ -244,7 +244,7 @@ func (r *session) openData(ctx context.Context, path string, tok *tokenizer.Toke
 		return nil, err
 	}
 	if d.Truncated+d.Dropped > 0 {
-		err = r.warn(ctx, "truncated", fmt.Sprintf("%s: data.max_length %d cut %d rows (%d tokens) and left nothing to learn of %d more",
+		err = r.warn(ctx, "truncated", fmt.Sprintf("%s: data.max_length %d: rows cut %d (%d tokens), rows left out because nothing to learn remained %d",
 			path, r.cfg.Data.MaxLength, d.Truncated, d.TruncatedTokens, d.Dropped))
 	}
 	return d, err
