@@ -84,11 +84,13 @@ func didYouMean(choice string) string {
 }
 
 // Nearest returns the choice that takes the fewest changes to reach from word, if that is at most half its
-// letters, and otherwise nothing.
+// letters, and otherwise nothing. Of two that are equally near it is the one of word's length: letters are swapped
+// more often than forgotten.
 func Nearest(word string, choices []string) string {
 	best, bestDistance := "", len([]rune(word))/2+1
 	for _, choice := range choices {
-		if d := distance(strings.ToLower(word), strings.ToLower(choice)); d < bestDistance {
+		d := distance(strings.ToLower(word), strings.ToLower(choice))
+		if d < bestDistance || d == bestDistance && best != "" && len(choice) == len(word) && len(best) != len(word) {
 			best, bestDistance = choice, d
 		}
 	}
