@@ -35,17 +35,16 @@ type Job struct {
 
 // Summary is what a run comes to.
 type Summary struct {
-	Steps       int
-	FirstLoss   float64
-	LastLoss    float64
-	Validation  []Evaluation // in order, the first before step 1
-	Tokens      int          // all real tokens trained on
-	Training    time.Duration
-	Evaluating  time.Duration // evaluations and samples
-	PeakMemory  int64         // bytes, of the process
-	DevicePeak  int64         // bytes in tensors on the device, -1 where it cannot be told
-	Parameters  int64         // trained
-	StepsWanted int
+	Steps      int
+	FirstLoss  float64
+	LastLoss   float64
+	Validation []Evaluation // in order, the first before step 1
+	Tokens     int          // all real tokens trained on
+	Training   time.Duration
+	Evaluating time.Duration // evaluations and samples
+	PeakMemory int64         // bytes, of the process
+	DevicePeak int64         // bytes in tensors on the device, -1 where it cannot be told
+	Parameters int64         // trained
 }
 
 // Steps returns how many optimizer steps a job takes: MaxSteps, or as many as its epochs give. Batches left
@@ -62,7 +61,6 @@ func Steps(batchesPerEpoch int, o configs.Train) int {
 // would have spoiled the weights, ErrInterrupted after the step during which ctx was cancelled.
 func Run(ctx context.Context, s *torch.Scope, job Job) (Summary, error) {
 	l := &loop{Job: job, scope: s, steps: Steps(job.Train.BatchesPerEpoch(), job.Options)}
-	l.summary.StepsWanted = l.steps
 	var err error
 	if l.schedule, err = NewSchedule(job.Options.LRSchedulerType, job.Options.LearningRate, job.Options.WarmupSteps, l.steps); err != nil {
 		return l.summary, err
@@ -181,8 +179,8 @@ func (l *loop) evaluateAndSample(ctx context.Context, step int) error {
 func (l *loop) measureMemory(m *StepMetrics) {
 	process := torch.ProcessMemory()
 	m.MemoryBytes, m.PeakMemoryBytes = process.Now, process.Peak
-	device, reserved := l.Model.Device.DeviceMemory()
-	m.DeviceMemoryBytes, m.DevicePeakBytes, m.DeviceReservedBytes = device.Now, device.Peak, reserved
+	device, _ := l.Model.Device.DeviceMemory()
+	m.DeviceMemoryBytes, m.DevicePeakBytes = device.Now, device.Peak
 }
 
 // epoch returns how often the data has been passed over, with the fraction of the pass under way.

@@ -17,19 +17,18 @@ type Recorder interface {
 
 // StepMetrics is one optimizer step. Memory is in bytes, -1 where it cannot be told.
 type StepMetrics struct {
-	Step                int     // from 1
-	Epoch               float64 // passes over the data so far
-	Loss                float64 // nats a target token, before the update
-	LR                  float64
-	GradNorm            float64 // of all gradients together, before clipping
-	TargetTokens        int
-	Tokens              int // all real tokens, prompts included
-	Elapsed             time.Duration
-	MemoryBytes         int64 // resident, of the process
-	PeakMemoryBytes     int64
-	DeviceMemoryBytes   int64 // in tensors on the device
-	DevicePeakBytes     int64
-	DeviceReservedBytes int64 // taken from the system by the device's allocator
+	Step              int     // from 1
+	Epoch             float64 // passes over the data so far
+	Loss              float64 // nats a target token, before the update
+	LR                float64
+	GradNorm          float64 // of all gradients together, before clipping
+	TargetTokens      int
+	Tokens            int // all real tokens, prompts included
+	Elapsed           time.Duration
+	MemoryBytes       int64 // resident, of the process
+	PeakMemoryBytes   int64
+	DeviceMemoryBytes int64 // in tensors on the device
+	DevicePeakBytes   int64
 }
 
 // TokensPerSecond counts all real tokens, as published tables do.

@@ -3,10 +3,6 @@ package torch
 // #include "shim.h"
 import "C"
 
-import (
-	"fmt"
-)
-
 // Flat is one float32 buffer of which every trainable tensor is a view, with a second one for the gradients
 // and two for AdamW's moments: an update is then a handful of operators, however many tensors there are.
 type Flat struct {
@@ -94,9 +90,4 @@ func (s *Scope) Backward(t, grad Tensor) {
 	if message := lastError(); message != "" && s.run.err == nil {
 		s.run.err = &OpError{Op: "backward", Shapes: [][]int64{t.Shape()}, Message: message}
 	}
-}
-
-// String helps when a Flat is printed in a test.
-func (f *Flat) String() string {
-	return fmt.Sprintf("%d values in %d tensors", f.Data.Len(), len(f.Leaves))
 }

@@ -161,13 +161,6 @@ func (s *Scope) Transpose(x Tensor, a, b int64) Tensor {
 	return s.unary("transpose", func(out *libtch.Ctensor, c libtch.Ctensor) { libtch.AtgTranspose(out, c, a, b) }, x)
 }
 
-// Permute orders the dimensions anew, without copying.
-func (s *Scope) Permute(x Tensor, order ...int64) Tensor {
-	return s.unary("permute", func(out *libtch.Ctensor, c libtch.Ctensor) {
-		libtch.AtgPermute(out, c, order, len(order))
-	}, x)
-}
-
 // Narrow returns length elements from start along one dimension, without copying.
 func (s *Scope) Narrow(x Tensor, dim, start, length int64) Tensor {
 	return s.unary("narrow", func(out *libtch.Ctensor, c libtch.Ctensor) {

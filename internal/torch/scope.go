@@ -143,9 +143,6 @@ func (s *Scope) Grad(on bool, f func()) {
 	f()
 }
 
-// GradEnabled reports whether operators record what the backward pass needs.
-func (s *Scope) GradEnabled() bool { return s.run.grad }
-
 func (s *Scope) setGrad(on bool) {
 	s.run.grad = on
 	mode := 0

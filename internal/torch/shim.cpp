@@ -170,18 +170,6 @@ void tune_synchronize(int device) {
   });
 }
 
-void tune_empty_cache(int device) {
-  guard_void([&] {
-#ifdef TUNE_CUDA_MEMORY
-    if (device == TUNE_CUDA) c10::cuda::CUDACachingAllocator::emptyCache();
-#endif
-#if TUNE_TORCH >= 200
-    if (device == TUNE_MPS) at::detail::getMPSHooks().emptyCache();
-#endif
-    (void)device;
-  });
-}
-
 tune_tensor tune_empty(const int64_t *shape, int ndim, int dtype, int device) {
   return make([&]() -> at::Tensor {
     return at::empty(at::IntArrayRef(shape, ndim), options(dtype, device));

@@ -20,7 +20,6 @@ int tune_device_of(tune_tensor t);
 void tune_device_name(int device, char *out, int size);
 int tune_bfloat16_is_fast(int device);
 void tune_synchronize(int device);
-void tune_empty_cache(int device);
 
 // Making and moving tensors. dtype is at::ScalarType's number.
 tune_tensor tune_empty(const int64_t *shape, int ndim, int dtype, int device);
