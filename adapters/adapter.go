@@ -21,7 +21,7 @@ type Adapter struct {
 
 	training bool
 	off      bool
-	model    *model.Gemma3
+	model    *model.Model
 }
 
 // New puts a fresh adapter on the model's target modules: A uniform in ±1/√in, B zero, so that it changes
@@ -30,7 +30,7 @@ type Adapter struct {
 //
 // Errors: a target that matches no module, and a layer that the model does not have, with what there is.
 // Source: PEFT's reset_lora_parameters, kaiming_uniform_ with a = √5.
-func New(s *torch.Scope, m *model.Gemma3, config configs.LoRA, seed int64) (*Adapter, error) {
+func New(s *torch.Scope, m *model.Model, config configs.LoRA, seed int64) (*Adapter, error) {
 	names, err := targets(m, config)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func New(s *torch.Scope, m *model.Gemma3, config configs.LoRA, seed int64) (*Ada
 }
 
 // targets returns the full names of the modules that config chooses.
-func targets(m *model.Gemma3, config configs.LoRA) ([]string, error) {
+func targets(m *model.Model, config configs.LoRA) ([]string, error) {
 	projections := m.Projections()
 	var modules []string
 	for _, p := range projections {
@@ -92,7 +92,7 @@ func targets(m *model.Gemma3, config configs.LoRA) ([]string, error) {
 }
 
 // place wraps the named modules with A and B of zeros.
-func place(s *torch.Scope, m *model.Gemma3, config configs.LoRA, names []string) *Adapter {
+func place(s *torch.Scope, m *model.Model, config configs.LoRA, names []string) *Adapter {
 	a := &Adapter{Config: config, model: m}
 	scale := config.Alpha / float64(config.Rank)
 	if config.UseRSLoRA {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"tune/internal/checkpoint"
 	"tune/internal/golden"
 	"tune/internal/model"
 	"tune/internal/torch"
@@ -21,12 +22,12 @@ func inScope(t *testing.T, f func(s *torch.Scope) error) {
 	}
 }
 
-func loadModel(s *torch.Scope, dir string) (*model.Gemma3, error) {
+func loadModel(s *torch.Scope, dir string) (*model.Model, error) {
 	return model.Load(s, dir, model.Options{DType: torch.Float32, Device: torch.CPU})
 }
 
 // forward is what a reference adapter's batch gives.
-func forward(s *torch.Scope, m *model.Gemma3, b golden.Batch, backward bool) (logits []float32, loss float32, err error) {
+func forward(s *torch.Scope, m *model.Model, b golden.Batch, backward bool) (logits []float32, loss float32, err error) {
 	p, err := m.NewPass(s, model.Input{IDs: b.IDs, Positions: b.Positions, Starts: b.Starts}, nil)
 	if err != nil {
 		return nil, 0, err
@@ -120,7 +121,7 @@ func TestGoldenAdapter(t *testing.T) {
 func gradientOf(want map[string]golden.Tensor, name string) ([]float32, bool) {
 	for key, tensor := range want {
 		key, ok := strings.CutPrefix(key, "grad."+prefix)
-		if plain, text := model.PlainName(key); ok && text && plain == name {
+		if plain, text := checkpoint.PlainName(key); ok && text && plain == name {
 			return tensor.Floats, true
 		}
 	}

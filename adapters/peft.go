@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"tune/configs"
+	"tune/internal/checkpoint"
 	"tune/internal/files"
 	"tune/internal/model"
 	"tune/internal/safetensors"
@@ -114,7 +115,7 @@ func (a *Adapter) peftConfig(base string) peftConfig {
 //
 // Errors name the file, the key or the tensor: settings that change the result and are not computed here, a
 // tensor of the wrong shape, one that belongs to no module, an A without its B.
-func Load(s *torch.Scope, m *model.Gemma3, dir string) (*Adapter, error) {
+func Load(s *torch.Scope, m *model.Model, dir string) (*Adapter, error) {
 	config, err := readConfig(filepath.Join(dir, configFile))
 	if err != nil {
 		return nil, err
@@ -134,7 +135,7 @@ func Load(s *torch.Scope, m *model.Gemma3, dir string) (*Adapter, error) {
 	}
 	for _, key := range file.Names() {
 		name, ok := strings.CutPrefix(key, prefix)
-		if plain, text := model.PlainName(name); ok && text {
+		if plain, text := checkpoint.PlainName(name); ok && text {
 			name = plain
 		}
 		module := name

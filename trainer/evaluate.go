@@ -9,7 +9,7 @@ import (
 )
 
 // Evaluate returns the loss of a model on data, with its weights as they are.
-func Evaluate(s *torch.Scope, m *model.Gemma3, batches []datasets.Batch) (Loss, error) {
+func Evaluate(s *torch.Scope, m *model.Model, batches []datasets.Batch) (Loss, error) {
 	var total Loss
 	for i, b := range batches {
 		err := s.Nest(func(s *torch.Scope) error {

@@ -13,7 +13,7 @@ import (
 // Learner holds what is trained and how: a model with an adapter, or a model with all its weights.
 type Learner struct {
 	scope   *torch.Scope
-	model   *model.Gemma3
+	model   *model.Model
 	adapter *adapters.Adapter // nil when every weight is trained
 	flat    *torch.Flat
 	options configs.Train
@@ -24,7 +24,7 @@ type Learner struct {
 }
 
 // NewLearner makes a learner whose tensors belong to s. Without an adapter it trains every weight of the model.
-func NewLearner(s *torch.Scope, m *model.Gemma3, adapter *adapters.Adapter, options configs.Train) (*Learner, error) {
+func NewLearner(s *torch.Scope, m *model.Model, adapter *adapters.Adapter, options configs.Train) (*Learner, error) {
 	l := &Learner{scope: s, model: m, adapter: adapter, options: options}
 	if adapter != nil {
 		l.flat = adapter.Flat

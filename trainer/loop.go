@@ -20,7 +20,7 @@ var ErrInterrupted = errors.New("interrupted")
 
 // Job is what Run needs: a model with what is trained in it, data, and where to tell about it.
 type Job struct {
-	Model   *model.Gemma3
+	Model   *model.Model
 	Adapter *adapters.Adapter // nil trains every weight
 	Train   *datasets.Batcher
 	// Validation is never trained on; empty when there is none.

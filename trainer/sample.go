@@ -12,7 +12,7 @@ import (
 
 // Reply has the model answer a conversation and returns the text, how many tokens it took and why it ended.
 // each, when given, receives the text as it comes, never half a character.
-func Reply(ctx context.Context, s *torch.Scope, m *model.Gemma3, tok *tokenizer.Tokenizer, messages []tokenizer.Message,
+func Reply(ctx context.Context, s *torch.Scope, m *model.Model, tok *tokenizer.Tokenizer, messages []tokenizer.Message,
 	o model.GenerateOptions, each func(text string)) (reply string, tokens int, stopped string, err error) {
 	prompt, _, err := tok.Chat(messages, true)
 	if err != nil {

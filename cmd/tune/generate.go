@@ -110,7 +110,7 @@ func generate(c *cli.Context) error {
 }
 
 // stream writes the reply as it comes. On a terminal it also says how long it took.
-func stream(ctx context.Context, c *cli.Context, s *torch.Scope, m *model.Gemma3, tok *tokenizer.Tokenizer,
+func stream(ctx context.Context, c *cli.Context, s *torch.Scope, m *model.Model, tok *tokenizer.Tokenizer,
 	messages []tokenizer.Message) error {
 	w, began := c.App.Writer, time.Now()
 	terminal := screenOf(w).terminal

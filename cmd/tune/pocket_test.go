@@ -12,6 +12,7 @@ import (
 	"tune/adapters"
 	"tune/configs"
 	"tune/datasets"
+	"tune/internal/checkpoint"
 	"tune/internal/model"
 	"tune/internal/safetensors"
 	"tune/internal/tokenizer"
@@ -41,7 +42,7 @@ func TestPocketModel(t *testing.T) {
 			t.Errorf("%s is %s, want BF16", name, info.DType)
 		}
 	}
-	config, err := model.ReadConfig(pocketDir)
+	config, err := checkpoint.ReadConfig(pocketDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestPocketModelLearns(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if n := m.Count(); n < 1e6 || n > 3e6 {
+		if n := m.Config.Count(); n < 1e6 || n > 3e6 {
 			t.Errorf("%d parameters, want one to three million", n)
 		}
 		adapter, err := adapters.New(s, m, cfg.LoRA, cfg.Seed)

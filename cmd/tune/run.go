@@ -204,7 +204,7 @@ func (r *session) work(ctx context.Context) error {
 		if err := fits(m, rows, validation); err != nil {
 			return err
 		}
-		total := m.Count()
+		total := m.Config.Count()
 		var adapter *adapters.Adapter
 		if cfg.Method == "lora" {
 			if adapter, err = adapters.New(s, m, cfg.LoRA, cfg.Seed); err != nil {
@@ -256,7 +256,7 @@ func (r *session) warn(ctx context.Context, kind, message string) error {
 }
 
 // fits refuses rows that are longer than the model reaches.
-func fits(m *model.Gemma3, sets ...*datasets.Dataset) error {
+func fits(m *model.Model, sets ...*datasets.Dataset) error {
 	for _, d := range sets {
 		if d == nil {
 			continue
@@ -342,7 +342,7 @@ func (r *session) describe(ctx context.Context, hashes func() (hashSet, error), 
 }
 
 // save writes the adapter, or the model, and records it.
-func (r *session) save(ctx context.Context, s *torch.Scope, m *model.Gemma3, adapter *adapters.Adapter) error {
+func (r *session) save(ctx context.Context, s *torch.Scope, m *model.Model, adapter *adapters.Adapter) error {
 	ctx = context.WithoutCancel(ctx) // an interrupted run keeps what it learned
 	began := time.Now()
 	defer func() { r.saving = time.Since(began) }()

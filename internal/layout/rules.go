@@ -13,8 +13,9 @@ var rules = []rule{
 	{
 		pkg: "cmd/tune", // the command line wires everything together
 		may: []string{"trainer", "adapters", "datasets", "configs", "internal/model", "internal/torch",
-			"internal/tokenizer", "internal/safetensors", "internal/dashboard", "internal/runstore",
-			"internal/chart", "internal/machine", "internal/files"},
+			"internal/checkpoint", "internal/adapterfile", "internal/gguf", "internal/plan", "internal/tokenizer",
+			"internal/safetensors", "internal/dashboard", "internal/runstore", "internal/chart", "internal/machine",
+			"internal/files"},
 		libs: []string{"github.com/urfave/cli", "github.com/schollz/progressbar", "golang.org/x/term",
 			"golang.org/x/sys"},
 		torch: true,
@@ -26,25 +27,30 @@ var rules = []rule{
 	},
 	{
 		pkg: "trainer",
-		may: []string{"adapters", "datasets", "configs", "internal/model", "internal/torch", "internal/tokenizer",
-			"internal/files"},
+		may: []string{"adapters", "datasets", "configs", "internal/model", "internal/checkpoint", "internal/torch",
+			"internal/tokenizer", "internal/files"},
 		torch: true,
 	},
 	{
 		pkg: "adapters",
-		may: []string{"configs", "internal/model", "internal/safetensors", "internal/torch",
-			"internal/files"},
+		may: []string{"configs", "internal/model", "internal/checkpoint", "internal/adapterfile",
+			"internal/safetensors", "internal/torch", "internal/files"},
 		torch: true,
 	},
+	{pkg: "internal/plan", may: []string{"configs", "internal/checkpoint"}},
 	{pkg: "datasets", may: []string{"configs", "internal/tokenizer"}},
-	{pkg: "configs", libs: []string{"github.com/goccy/go-yaml"}},
+	{pkg: "configs", may: []string{"internal/checkpoint"}, libs: []string{"github.com/goccy/go-yaml"}},
 	{
 		pkg:   "internal/model",
-		may:   []string{"internal/safetensors", "internal/torch"},
+		may:   []string{"internal/checkpoint", "internal/safetensors", "internal/torch"},
 		torch: true,
 	},
 	{pkg: "internal/torch", libs: []string{binding + "/libtch"}, torch: true},
 	{pkg: "internal/golden", may: []string{"internal/safetensors"}},
+	{pkg: "internal/gguf", may: []string{"internal/adapterfile", "internal/checkpoint", "internal/safetensors",
+		"internal/tokenizer", "internal/files"}},
+	{pkg: "internal/adapterfile", may: []string{"internal/checkpoint", "internal/safetensors", "internal/files"}},
+	{pkg: "internal/checkpoint"},
 	{pkg: "internal/tokenizer"},
 	{pkg: "internal/safetensors", libs: []string{"golang.org/x/sys"}},
 	{pkg: "internal/dashboard", may: []string{"internal/runstore", "internal/chart"}},
@@ -63,6 +69,6 @@ const (
 
 // forTests is what test files may import in every package, on top of what the package itself may.
 var forTests = struct{ may, libs []string }{
-	may:  []string{"internal/golden"},
+	may:  []string{"internal/golden", "internal/safetensors"},
 	libs: []string{"github.com/google/go-cmp", "pgregory.net/rapid", "github.com/rogpeppe/go-internal"},
 }

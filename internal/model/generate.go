@@ -18,7 +18,7 @@ type Cache struct {
 }
 
 // NewCache makes an empty cache whose tensors belong to s.
-func (m *Gemma3) NewCache(s *torch.Scope) *Cache {
+func (m *Model) NewCache(s *torch.Scope) *Cache {
 	return &Cache{k: make([]torch.Tensor, len(m.Layers)), v: make([]torch.Tensor, len(m.Layers)), scope: s}
 }
 
@@ -50,7 +50,7 @@ const (
 
 // Generate writes on from prompt and passes each new token to each, which may return false to end. It returns
 // why the text ended.
-func (m *Gemma3) Generate(ctx context.Context, s *torch.Scope, prompt []int64, o GenerateOptions, each func(id int64) bool) (string, error) {
+func (m *Model) Generate(ctx context.Context, s *torch.Scope, prompt []int64, o GenerateOptions, each func(id int64) bool) (string, error) {
 	if len(prompt) == 0 {
 		return "", fmt.Errorf("model: generate: the prompt has no tokens")
 	}
@@ -92,7 +92,7 @@ func (m *Gemma3) Generate(ctx context.Context, s *torch.Scope, prompt []int64, o
 }
 
 // step computes tokens that follow the cache and returns the logits behind the last one: (V).
-func (m *Gemma3) step(s *torch.Scope, ids []int64, position int64, cache *Cache) ([]float32, error) {
+func (m *Model) step(s *torch.Scope, ids []int64, position int64, cache *Cache) ([]float32, error) {
 	in := Sequence(ids)
 	for i := range in.Positions {
 		in.Positions[i] += position

@@ -15,10 +15,20 @@ const chunkBytes = 256 * 262144 * 4
 
 // Logits returns the logits of every row of x (M, D), as float32 (M, V). x is a layer's output; the final
 // norm is applied here.
-func (m *Gemma3) Logits(s *torch.Scope, x torch.Tensor) torch.Tensor {
+func (m *Model) Logits(s *torch.Scope, x torch.Tensor) torch.Tensor {
 	return s.Local(func(s *torch.Scope) torch.Tensor {
-		h := s.RMSNorm(x, m.Norm, m.Config.RMSNormEps)
-		return s.Cast(s.Linear(h, s.Cast(m.EmbedTokens, m.DType)), torch.Float32)
+		return m.logits(s, m.norm(s, x, m.Norm), s.Cast(m.EmbedTokens, m.DType))
+	})
+}
+
+// logits is the LM head on what the final norm returned: float32 (M, V), capped where the family caps.
+func (m *Model) logits(s *torch.Scope, h, head torch.Tensor) torch.Tensor {
+	return s.Local(func(s *torch.Scope) torch.Tensor {
+		z := s.Cast(s.Linear(h, head), torch.Float32)
+		if c := m.Config.FinalLogitSoftcapping; c > 0 {
+			z = s.SoftCap(z, c)
+		}
+		return z
 	})
 }
 
@@ -29,7 +39,7 @@ func (m *Gemma3) Logits(s *torch.Scope, x torch.Tensor) torch.Tensor {
 //
 // The vocabulary is met by target rows only, a chunk at a time, and the gradient is taken by hand: softmax minus
 // one-hot. So neither the logits of the whole batch nor autograd's copies of them ever exist.
-func (m *Gemma3) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward bool) (torch.Tensor, error) {
+func (m *Model) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward bool) (torch.Tensor, error) {
 	var rows, labels []int64
 	for i, id := range targets {
 		if id == NoLoss {
@@ -50,7 +60,7 @@ func (m *Gemma3) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward 
 	}
 
 	picked := s.Rows(x, s.To(s.Int64s(rows), torch.Int64, m.Device))
-	h := s.RMSNorm(picked, m.Norm, m.Config.RMSNormEps) // (M, D)
+	h := m.norm(s, picked, m.Norm) // (M, D)
 	target := s.To(s.Int64s(labels, padded, 1), torch.Int64, m.Device)
 
 	sum := s.Zeros(torch.Float32, m.Device, 1)
@@ -78,9 +88,9 @@ func (m *Gemma3) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward 
 
 // chunk adds the loss of some rows to sum and returns the gradient with respect to hidden (m, D), adding the
 // head's own to its gradient where the head is trained.
-func (m *Gemma3) chunk(s *torch.Scope, hidden, label, weights, head, sum torch.Tensor, backward bool) torch.Tensor {
-	logits := s.Cast(s.Linear(hidden, head), torch.Float32) // (m, V)
-	normaliser := s.LogSumExpLast(logits)                   // (m, 1)
+func (m *Model) chunk(s *torch.Scope, hidden, label, weights, head, sum torch.Tensor, backward bool) torch.Tensor {
+	logits := m.logits(s, hidden, head)   // (m, V)
+	normaliser := s.LogSumExpLast(logits) // (m, 1)
 	losses := s.Sub(normaliser, s.GatherLast(logits, label))
 	if weights.Defined() {
 		losses = s.Mul(losses, weights)
@@ -90,11 +100,18 @@ func (m *Gemma3) chunk(s *torch.Scope, hidden, label, weights, head, sum torch.T
 		return sum
 	}
 
+	var slope torch.Tensor // of the cap: 1 - tanh² = 1 - (logits/cap)²
+	if c := m.Config.FinalLogitSoftcapping; c > 0 {
+		slope = s.AddScalar(s.Scale(s.Square(logits), -1/(c*c)), 1)
+	}
 	// softmax(logits) - one-hot(label), in the logits' own memory
 	one := s.AddScalar(s.Zeros(torch.Float32, m.Device, normaliser.Shape()...), -1) // (m, 1) of -1
 	s.SubFrom(logits, normaliser)
 	s.ExpTo(logits)
 	s.ScatterAddLast(logits, label, one)
+	if slope.Defined() {
+		logits = s.Mul(logits, slope)
+	}
 	if weights.Defined() {
 		logits = s.Mul(logits, weights)
 	}

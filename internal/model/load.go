@@ -9,8 +9,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"tune/internal/checkpoint"
 	"tune/internal/safetensors"
 	"tune/internal/torch"
 )
@@ -24,23 +24,22 @@ type Options struct {
 	Seed   int64
 }
 
-// Parameter is one weight of a model: its name in the file, its shape by the config, and the field it fills.
+// Parameter is one weight of a model and the field that it fills.
 type Parameter struct {
-	Name  string
-	Shape []int64
+	checkpoint.Weight
 	Field *torch.Tensor
 }
 
 // Load reads the model in dir: config.json and its safetensors files. The weights belong to s.
 //
-// Errors: ErrUnsupported for another architecture; a weight that is missing, extra, of the wrong shape or of a
+// Errors: checkpoint.ErrUnsupported for another architecture; a weight that is missing, extra, of the wrong shape or of a
 // dtype that is no float is named, with its file.
-func Load(s *torch.Scope, dir string, o Options) (*Gemma3, error) {
-	config, err := ReadConfig(dir)
+func Load(s *torch.Scope, dir string, o Options) (*Model, error) {
+	config, err := checkpoint.ReadConfig(dir)
 	if err != nil {
 		return nil, err
 	}
-	m := &Gemma3{Config: *config, DType: o.DType, Device: o.Device, Bucket: 1, chunkRows: max(1, chunkBytes/4/config.VocabSize)}
+	m := &Model{Config: *config, DType: o.DType, Device: o.Device, Bucket: 1, layer: layerFuncs[config.Family], chunkRows: max(1, chunkBytes/4/config.VocabSize)}
 	if o.Device == torch.MPS {
 		m.Bucket = 64
 	}
@@ -62,7 +61,7 @@ func Load(s *torch.Scope, dir string, o Options) (*Gemma3, error) {
 }
 
 // build makes the layers, without their weights.
-func (m *Gemma3) build() {
+func (m *Model) build() {
 	for _, kind := range m.Config.LayerTypes {
 		m.Layers = append(m.Layers, &Layer{kind: kind})
 	}
@@ -73,50 +72,25 @@ func (m *Gemma3) build() {
 
 // Parameters returns every weight of the base model, in the order of the forward pass. Once an adapter wraps
 // a projection its base weight is found below the adapter, so call this before.
-func (m *Gemma3) Parameters() []Parameter {
-	c := &m.Config
-	all := []Parameter{{"model.embed_tokens.weight", []int64{c.VocabSize, c.HiddenSize}, &m.EmbedTokens}}
-	projections := m.Projections()
+func (m *Model) Parameters() []Parameter {
+	fields := map[string]*torch.Tensor{checkpoint.EmbedTokens: &m.EmbedTokens, checkpoint.Norm: &m.Norm}
+	for _, p := range m.Projections() {
+		if dense, ok := (*p.Linear).(*Dense); ok {
+			fields[p.Name+".weight"] = &dense.Weight
+		}
+	}
 	for i, l := range m.Layers {
-		prefix, d := layerName(i), []int64{c.HiddenSize}
-		all = append(all, Parameter{prefix + "input_layernorm.weight", d, &l.InputLayernorm})
-		for _, p := range projections[7*i : 7*i+7] {
-			if dense, ok := (*p.Linear).(*Dense); ok {
-				out, in := m.Shape(p.Module)
-				all = append(all, Parameter{p.Name + ".weight", []int64{out, in}, &dense.Weight})
-			}
-		}
-		all = append(all,
-			Parameter{prefix + "self_attn.q_norm.weight", []int64{c.HeadDim}, &l.SelfAttn.QNorm},
-			Parameter{prefix + "self_attn.k_norm.weight", []int64{c.HeadDim}, &l.SelfAttn.KNorm},
-			Parameter{prefix + "post_attention_layernorm.weight", d, &l.PostAttentionLayernorm},
-			Parameter{prefix + "pre_feedforward_layernorm.weight", d, &l.PreFeedforwardLayernorm},
-			Parameter{prefix + "post_feedforward_layernorm.weight", d, &l.PostFeedforwardLayernorm})
-	}
-	return append(all, Parameter{"model.norm.weight", []int64{c.HiddenSize}, &m.Norm})
-}
-
-func layerName(i int) string { return fmt.Sprintf("model.layers.%d.", i) }
-
-// PlainName returns the text model's name of a weight, and false for a weight of another part of a multimodal
-// checkpoint. Files from the Hub say language_model.model., those that transformers 4.52 and later saved
-// model.language_model..
-func PlainName(name string) (string, bool) {
-	for _, p := range []struct{ from, to string }{
-		{"language_model.model.", "model."},
-		{"model.language_model.", "model."},
-		{"language_model.lm_head.", "lm_head."},
-	} {
-		if rest, ok := strings.CutPrefix(name, p.from); ok {
-			return p.to + rest, true
+		for name, field := range l.norms() {
+			fields[checkpoint.NormName(i, name)+".weight"] = field
 		}
 	}
-	for _, other := range []string{"vision_tower.", "model.vision_tower.", "multi_modal_projector.", "model.multi_modal_projector."} {
-		if strings.HasPrefix(name, other) {
-			return "", false
+	var all []Parameter
+	for _, w := range m.Config.Weights() {
+		if field, ok := fields[w.Name]; ok {
+			all = append(all, Parameter{w, field})
 		}
 	}
-	return name, true
+	return all
 }
 
 // FloatType returns the torch dtype of a stored float tensor, and false for a dtype that weights cannot have.
@@ -133,11 +107,11 @@ func FloatType(dtype safetensors.DType) (torch.DType, bool) {
 }
 
 // read fills the fields from the files and reports every weight that does not fit.
-func (m *Gemma3) read(s *torch.Scope, files *safetensors.Set, dir string) error {
+func (m *Model) read(s *torch.Scope, files *safetensors.Set, dir string) error {
 	stored := map[string]string{} // plain name → name in the file
 	for _, name := range files.Names() {
-		plain, ours := PlainName(name)
-		if !ours && m.Config.ModelType == "gemma3" {
+		plain, ours := checkpoint.PlainName(name)
+		if !ours && m.Config.Multimodal {
 			continue
 		}
 		if plain == "" {
@@ -171,7 +145,7 @@ func (m *Gemma3) read(s *torch.Scope, files *safetensors.Set, dir string) error 
 		delete(stored, "lm_head.weight") // some converters write the tied head out
 	}
 	for _, name := range files.Names() {
-		if plain, _ := PlainName(name); stored[plain] == name {
+		if plain, _ := checkpoint.PlainName(name); stored[plain] == name {
 			problems = append(problems, fmt.Errorf("%s: weight %s is not part of a %s with %d layers", files.File(name), name,
 				m.Config.ModelType, m.Config.NumHiddenLayers))
 		}
@@ -183,7 +157,7 @@ func (m *Gemma3) read(s *torch.Scope, files *safetensors.Set, dir string) error 
 }
 
 // headIsTied reports whether a written-out head holds the embedding's very bytes.
-func (m *Gemma3) headIsTied(files *safetensors.Set, head string) bool {
+func (m *Model) headIsTied(files *safetensors.Set, head string) bool {
 	a, _ := files.Bytes(head)
 	for _, prefix := range []string{"model.", "language_model.model.", "model.language_model."} {
 		if b, ok := files.Bytes(prefix + "embed_tokens.weight"); ok {
@@ -193,9 +167,9 @@ func (m *Gemma3) headIsTied(files *safetensors.Set, head string) bool {
 	return false
 }
 
-// randomise fills the weights as transformers initialises a Gemma 3. The numbers come from Go's generator,
+// randomise fills the weights as transformers initialises a Gemma. The numbers come from Go's generator,
 // so they are the same on every platform and device.
-func (m *Gemma3) randomise(s *torch.Scope, seed int64) {
+func (m *Model) randomise(s *torch.Scope, seed int64) {
 	r := rand.New(rand.NewPCG(uint64(seed), 0x67656d6d61)) // a stream of its own beside data order and adapters
 	for _, p := range m.Parameters() {
 		if len(p.Shape) == 1 { // norms multiply by 1+w
@@ -212,7 +186,7 @@ func (m *Gemma3) randomise(s *torch.Scope, seed int64) {
 
 // Trainable moves every weight into one flat float32 buffer that an optimizer can update, for training them
 // all. Activations stay in m.DType.
-func (m *Gemma3) Trainable(s *torch.Scope) *torch.Flat {
+func (m *Model) Trainable(s *torch.Scope) *torch.Flat {
 	parameters := m.Parameters()
 	shapes := make([][]int64, len(parameters))
 	for i, p := range parameters {
@@ -231,7 +205,7 @@ func (m *Gemma3) Trainable(s *torch.Scope) *torch.Flat {
 }
 
 // Save writes the model to dir, which must exist: config.json with the new dtype, and model.safetensors.
-func (m *Gemma3) Save(s *torch.Scope, dir string, dtype torch.DType) error {
+func (m *Model) Save(s *torch.Scope, dir string, dtype torch.DType) error {
 	spelling := map[torch.DType]struct {
 		file safetensors.DType
 		json string
@@ -254,7 +228,7 @@ func (m *Gemma3) Save(s *torch.Scope, dir string, dtype torch.DType) error {
 	}
 
 	var fields map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(m.Config.raw))
+	decoder := json.NewDecoder(bytes.NewReader(m.Config.Raw))
 	decoder.UseNumber() // a float64 in between would respell 1000000.0
 	if err := decoder.Decode(&fields); err != nil {
 		return err
@@ -278,17 +252,4 @@ func equal(a, b []int64) bool {
 		}
 	}
 	return true
-}
-
-// Count returns the number of weights, of which the head's are the embedding's.
-func (m *Gemma3) Count() int64 {
-	var n int64
-	for _, p := range m.Parameters() {
-		size := int64(1)
-		for _, d := range p.Shape {
-			size *= d
-		}
-		n += size
-	}
-	return n
 }

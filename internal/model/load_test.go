@@ -2,7 +2,6 @@ package model
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -97,63 +96,6 @@ func TestLoadAcceptsATiedHeadWrittenOut(t *testing.T) {
 		_, err := load(s, dir)
 		return err
 	})
-}
-
-func TestReadConfigRefuses(t *testing.T) {
-	for _, tc := range []struct{ name, config, want string }{
-		{"another model", `{"model_type": "llama"}`, `model_type: unsupported model "llama" (known: gemma3_text, gemma3)`},
-		{"no model type", `{}`, `model_type: unsupported model ""`},
-		{"multimodal without text", `{"model_type": "gemma3"}`, "text_config: missing"},
-		{"soft cap", `{"model_type": "gemma3_text", "final_logit_softcapping": 30}`, "final_logit_softcapping: unsupported"},
-		{"untied", `{"model_type": "gemma3_text", "tie_word_embeddings": false}`, "tie_word_embeddings false"},
-		{"embedding model", `{"model_type": "gemma3_text", "use_bidirectional_attention": true}`, "use_bidirectional_attention"},
-		{"heads", `{"model_type": "gemma3_text", "num_attention_heads": 5, "num_key_value_heads": 2}`, "no multiple"},
-		{"layer types", `{"model_type": "gemma3_text", "num_hidden_layers": 2, "layer_types": ["full_attention"]}`, "1 entries for 2 layers"},
-		{"layer type", `{"model_type": "gemma3_text", "num_hidden_layers": 1, "layer_types": ["chunked"]}`, `layer_types[0]: unknown "chunked"`},
-		{"size", `{"model_type": "gemma3_text", "hidden_size": 0}`, "hidden_size: must be from 1"},
-		{"huge", `{"model_type": "gemma3_text", "num_hidden_layers": 100000}`, "num_hidden_layers: must be at most"},
-		{"rope", `{"model_type": "gemma3_text", "rope_scaling": {"rope_type": "yarn", "factor": 2}}`, `type "yarn"`},
-		{"pattern", `{"model_type": "gemma3_text", "sliding_window_pattern": 0}`, "sliding_window_pattern: must be at least 1"},
-		{"activation", `{"model_type": "gemma3_text", "hidden_activation": "relu"}`, "hidden_activation relu"},
-		{"no JSON", `{`, "unexpected end"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(tc.config), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			_, err := ReadConfig(dir)
-			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), "config.json") {
-				t.Errorf("got %v, want config.json and %q", err, tc.want)
-			}
-		})
-	}
-	if _, err := ReadConfig(t.TempDir()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a folder without config.json: got %v", err)
-	}
-}
-
-func TestMultimodalConfigHasClassDefaults(t *testing.T) {
-	// What google/gemma-3-4b-it's config.json leaves to its class, filled from transformers' Gemma3TextConfig.
-	c, err := parseConfig([]byte(`{"model_type": "gemma3", "text_config": {"hidden_size": 2560, "intermediate_size": 10240,
-		"model_type": "gemma3_text", "num_hidden_layers": 34, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
-		"sliding_window": 1024}, "eos_token_id": [1, 106]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.NumAttentionHeads != 8 || c.NumKeyValueHeads != 4 || c.HeadDim != 256 || c.VocabSize != 262208 || c.QueryPreAttnScalar != 256 ||
-		c.Rope[FullAttention] != (Rope{1e6, 8}) || c.Rope[SlidingAttention] != (Rope{1e4, 1}) || !slices.Equal(c.EOSTokenIDs, []int64{1, 106}) {
-		t.Errorf("got %+v", c)
-	}
-	for i, kind := range c.LayerTypes {
-		want := SlidingAttention
-		if (i+1)%6 == 0 {
-			want = FullAttention
-		}
-		if kind != want {
-			t.Errorf("layer %d is %s, want %s", i, kind, want)
-		}
-	}
 }
 
 func TestSaveThenLoadIsBitExact(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"tune/internal/checkpoint"
 	"tune/internal/torch"
 )
 
@@ -42,7 +43,7 @@ type turn struct {
 
 // NewPass prepares a batch. The tensors belong to s. With a cache the batch is one sequence that goes on
 // where the cache ends.
-func (m *Gemma3) NewPass(s *torch.Scope, in Input, cache *Cache) (*Pass, error) {
+func (m *Model) NewPass(s *torch.Scope, in Input, cache *Cache) (*Pass, error) {
 	n := len(in.IDs)
 	if n == 0 || len(in.Positions) != n || len(in.Starts) < 2 || in.Starts[0] != 0 || in.Starts[len(in.Starts)-1] != n {
 		return nil, fmt.Errorf("model: batch of %d tokens, %d positions, starts %v", n, len(in.Positions), in.Starts)
@@ -84,7 +85,7 @@ func (m *Gemma3) NewPass(s *torch.Scope, in Input, cache *Cache) (*Pass, error) 
 	}
 	for kind, rope := range m.Config.Rope {
 		window := int64(0)
-		if kind == SlidingAttention {
+		if kind == checkpoint.SlidingAttention {
 			window = m.Config.SlidingWindow
 		}
 		cos, sin := m.ropes.at(s, kind, rope, m, last)
@@ -157,7 +158,7 @@ type ropeTables struct {
 }
 
 // at returns the tables of one kind, for positions up to last.
-func (t *ropeTables) at(s *torch.Scope, kind string, rope Rope, m *Gemma3, last int64) (cos, sin torch.Tensor) {
+func (t *ropeTables) at(s *torch.Scope, kind string, rope checkpoint.Rope, m *Model, last int64) (cos, sin torch.Tensor) {
 	if t.cos == nil || last >= t.length {
 		// In steps of doubling, so that a growing text makes few of them.
 		length := max(256, t.length)
@@ -177,7 +178,7 @@ func (t *ropeTables) at(s *torch.Scope, kind string, rope Rope, m *Gemma3, last 
 
 // ropeTable computes cos and sin of position·θ^(-2i/E)/factor, in float32 as the reference does.
 // Both halves of a head share their angles.
-func ropeTable(rope Rope, length, headDim int64) (cos, sin []float32) {
+func ropeTable(rope checkpoint.Rope, length, headDim int64) (cos, sin []float32) {
 	half := headDim / 2
 	cos, sin = make([]float32, length*headDim), make([]float32, length*headDim)
 	for i := range half {

@@ -35,11 +35,18 @@ func (s *Scope) Rotate(x, cos, sin Tensor) Tensor {
 	})
 }
 
-// Attention returns softmax(scale·q·kᵀ + mask)·v for grouped queries.
+// SoftCap returns cap·tanh(x/cap), which keeps x within ±cap.
+// Source: Gemma 2 technical report, arXiv:2408.00118, section 2.
+func (s *Scope) SoftCap(x Tensor, cap float64) Tensor {
+	return s.Local(func(s *Scope) Tensor { return s.Scale(s.Tanh(s.Scale(x, 1/cap)), cap) })
+}
+
+// Attention returns softmax(scale·q·kᵀ + mask)·v for grouped queries; with a cap above 0 the scaled scores go
+// through SoftCap before the mask.
 //
 // Shapes: q (B, H, T, E), k and v (B, K, S, E) with H a multiple of K; mask (T, S), added to the scores, -inf
 // where a query may not look; result (B, H, T, E). The softmax is computed in float32.
-func (s *Scope) Attention(q, k, v, mask Tensor, scale float64) Tensor {
+func (s *Scope) Attention(q, k, v, mask Tensor, scale, cap float64) Tensor {
 	if !s.ready("attention", q, k, v, mask) {
 		return Tensor{}
 	}
@@ -54,12 +61,16 @@ func (s *Scope) Attention(q, k, v, mask Tensor, scale float64) Tensor {
 	return s.Local(func(s *Scope) Tensor {
 		// The queries of one group share their keys: as rows of one product, k is never repeated.
 		grouped := s.View(q, b, kv, group*t, e)
-		// On MPS the fused kernel gives NaN or wrong shapes for some masks (pytorch#126654); the plain one is exact.
-		if HasSDPA() && q.Device() != MPS {
+		// The fused kernel knows no cap. On MPS it gives NaN or wrong shapes for some masks (pytorch#126654); the plain
+		// one is exact.
+		if HasSDPA() && cap == 0 && q.Device() != MPS {
 			return s.View(s.fusedAttention(grouped, k, v, s.repeatRows(mask, group), scale), b, h, t, e)
 		}
-		scores := s.MatMul(grouped, s.Transpose(k, 2, 3))              // (B, K, G·T, S)
-		scores = s.View(s.Scale(scores, scale), b, kv, group, t, span) // (B, K, G, T, S)
+		scores := s.Scale(s.MatMul(grouped, s.Transpose(k, 2, 3)), scale) // (B, K, G·T, S)
+		if cap > 0 {
+			scores = s.SoftCap(scores, cap)
+		}
+		scores = s.View(scores, b, kv, group, t, span) // (B, K, G, T, S)
 		weights := s.Cast(s.SoftmaxLast(s.Add(scores, mask)), dtype)
 		return s.View(s.MatMul(s.View(weights, b, kv, group*t, span), v), b, h, t, e)
 	})

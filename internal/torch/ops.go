@@ -75,6 +75,9 @@ func (s *Scope) Sqrt(x Tensor) Tensor { return s.unary("sqrt", libtch.AtgSqrt, x
 // Exp returns e^x.
 func (s *Scope) Exp(x Tensor) Tensor { return s.unary("exp", libtch.AtgExp, x) }
 
+// Tanh returns the hyperbolic tangent of x.
+func (s *Scope) Tanh(x Tensor) Tensor { return s.unary("tanh", libtch.AtgTanh, x) }
+
 // Norm returns the 2-norm of all elements together, as a tensor of one element.
 func (s *Scope) Norm(x Tensor) Tensor { return s.unary("norm", libtch.AtgNorm, x) }
 

@@ -357,7 +357,7 @@ func TestFlatUpdateIsAdamW(t *testing.T) {
 	})
 }
 
-func TestFusedAttentionMatchesComposite(t *testing.T) {
+func TestAttentionMatchesItsFormula(t *testing.T) {
 	inScope(t, func(s *Scope) error {
 		fill := func(n int64, shape ...int64) Tensor {
 			v := make([]float32, n)
@@ -368,29 +368,34 @@ func TestFusedAttentionMatchesComposite(t *testing.T) {
 		}
 		q, k, v := fill(2*4*5*8, 2, 4, 5, 8), fill(2*2*5*8, 2, 2, 5, 8), fill(2*2*5*8+0, 2, 2, 5, 8)
 		mask := s.CausalMask(5, 5, 3, CPU)
-		got := s.ReadFloat32s(s.Attention(q, k, v, mask, 0.3))
-
 		qs, ks, vs := s.ReadFloat32s(q), s.ReadFloat32s(k), s.ReadFloat32s(v)
-		for b := range 2 {
-			for h := range 4 {
-				for i := range 5 {
-					var weights [5]float64
-					total := 0.0
-					for j := max(0, i-2); j <= i; j++ { // a window of 3 sees itself and 2 before
-						dot := 0.0
+		for _, softCap := range []float64{0, 1.5} { // without one libtorch's own kernel is used where there is one
+			got := s.ReadFloat32s(s.Attention(q, k, v, mask, 0.3, softCap))
+			for b := range 2 {
+				for h := range 4 {
+					for i := range 5 {
+						var weights [5]float64
+						total := 0.0
+						for j := max(0, i-2); j <= i; j++ { // a window of 3 sees itself and 2 before
+							dot := 0.0
+							for e := range 8 {
+								dot += float64(qs[((b*4+h)*5+i)*8+e]) * float64(ks[((b*2+h/2)*5+j)*8+e])
+							}
+							score := 0.3 * dot
+							if softCap > 0 {
+								score = softCap * math.Tanh(score/softCap)
+							}
+							weights[j] = math.Exp(score)
+							total += weights[j]
+						}
 						for e := range 8 {
-							dot += float64(qs[((b*4+h)*5+i)*8+e]) * float64(ks[((b*2+h/2)*5+j)*8+e])
-						}
-						weights[j] = math.Exp(0.3 * dot)
-						total += weights[j]
-					}
-					for e := range 8 {
-						want := 0.0
-						for j := range 5 {
-							want += weights[j] / total * float64(vs[((b*2+h/2)*5+j)*8+e])
-						}
-						if g := got[((b*4+h)*5+i)*8+e]; math.Abs(float64(g)-want) > 1e-5 { // float32, sums of 8
-							t.Fatalf("(%d, %d, %d, %d): got %g, want %g", b, h, i, e, g, want)
+							want := 0.0
+							for j := range 5 {
+								want += weights[j] / total * float64(vs[((b*2+h/2)*5+j)*8+e])
+							}
+							if g := got[((b*4+h)*5+i)*8+e]; math.Abs(float64(g)-want) > 1e-5 { // float32, sums of 8
+								t.Fatalf("cap %g, (%d, %d, %d, %d): got %g, want %g", softCap, b, h, i, e, g, want)
+							}
 						}
 					}
 				}

@@ -1,19 +1,12 @@
-package model
+package checkpoint
 
 import (
+	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
-
-// ErrUnsupported is what errors.Is finds when a folder holds a model that this package does not compute.
-var ErrUnsupported = errors.New("unsupported model")
-
-// Known lists the values of model_type in config.json that Load takes.
-var Known = []string{"gemma3_text", "gemma3"}
 
 // The two kinds of attention layer, spelled as in layer_types.
 const (
@@ -21,9 +14,10 @@ const (
 	FullAttention    = "full_attention"
 )
 
-// Config is what the forward pass needs of config.json, with the defaults of transformers' Gemma3TextConfig
-// filled in where a file leaves a field out.
+// Config is what the forward pass needs of config.json, with the defaults of transformers' config classes filled
+// in where a file leaves a field out.
 type Config struct {
+	Family                Family
 	ModelType             string
 	Architecture          string // the first of architectures
 	HiddenSize            int64
@@ -34,21 +28,43 @@ type Config struct {
 	HeadDim               int64
 	VocabSize             int64
 	RMSNormEps            float64
-	QueryPreAttnScalar    float64 // the scores are divided by its square root
-	SlidingWindow         int64
+	QueryPreAttnScalar    float64  // the scores are divided by its square root
+	AttnLogitSoftcapping  float64  // scores become cap·tanh(score/cap) before the mask; 0 means no cap
+	FinalLogitSoftcapping float64  // the same for logits
+	SlidingWindow         int64    // tokens that a sliding_attention layer sees, its own included; 0 where none slides
 	LayerTypes            []string // one a layer: sliding_attention or full_attention
 	MaxPositionEmbeddings int64
 	InitializerRange      float64
 	Rope                  map[string]Rope // by layer type
 	EOSTokenIDs           []int64
+	TorchDType            string // of the stored weights, such as bfloat16; "" where the file does not say
+	Multimodal            bool   // the text model of a checkpoint that also has an image tower
 
-	raw []byte // the file, so that a saved model keeps the fields that we do not read
+	Raw []byte // the file, so that a saved model keeps the fields that are not read
 }
 
 // Rope is the rotary embedding of one kind of layer.
 type Rope struct {
 	Theta  float64 // rope_theta, the base
 	Factor float64 // linear scaling divides positions by it; 1 means none
+}
+
+// scaled applies what rope_scaling, or an entry of rope_parameters, says.
+func (r Rope) scaled(p *ropeScaling) (Rope, error) {
+	if p != nil {
+		r.Theta = or(p.RopeTheta, r.Theta)
+		switch name := cmp.Or(p.RopeType, p.Type); name {
+		case "default", "":
+		case "linear":
+			r.Factor = or(p.Factor, 1)
+		default:
+			return r, fmt.Errorf("rope_scaling: %w: type %q (want linear or default)", ErrUnsupported, name)
+		}
+	}
+	if !(r.Theta > 0) || !(r.Factor > 0) {
+		return r, fmt.Errorf("rope: base %g and factor %g must be above 0", r.Theta, r.Factor)
+	}
+	return r, nil
 }
 
 // rawConfig mirrors config.json; nil is a field that the file leaves out.
@@ -75,13 +91,16 @@ type rawConfig struct {
 	RopeLocalBaseFreq     *float64         `json:"rope_local_base_freq"`
 	RopeScaling           *ropeScaling     `json:"rope_scaling"`
 	RopeParameters        json.RawMessage  `json:"rope_parameters"` // transformers 5: one entry a layer type
+	HiddenAct             string           `json:"hidden_act"`
 	HiddenActivation      string           `json:"hidden_activation"`
 	AttentionBias         bool             `json:"attention_bias"`
-	AttnLogitSoftcapping  *float64         `json:"attn_logit_softcapping"`
-	FinalLogitSoftcapping *float64         `json:"final_logit_softcapping"`
+	AttnLogitSoftcapping  json.RawMessage  `json:"attn_logit_softcapping"` // null turns the class default off
+	FinalLogitSoftcapping json.RawMessage  `json:"final_logit_softcapping"`
 	Bidirectional         bool             `json:"use_bidirectional_attention"`
 	TieWordEmbeddings     *bool            `json:"tie_word_embeddings"`
 	EOSTokenID            *json.RawMessage `json:"eos_token_id"`
+	TorchDType            string           `json:"torch_dtype"`
+	DType                 string           `json:"dtype"` // transformers 5's spelling
 }
 
 type ropeScaling struct {
@@ -91,6 +110,8 @@ type ropeScaling struct {
 	RopeTheta *float64 `json:"rope_theta"`
 }
 
+const geluTanh = "gelu_pytorch_tanh"
+
 // ReadConfig reads config.json in dir. Errors name the file and the field.
 func ReadConfig(dir string) (*Config, error) {
 	path := filepath.Join(dir, "config.json")
@@ -98,145 +119,127 @@ func ReadConfig(dir string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("model folder %s: %w", dir, err)
 	}
-	c, err := parseConfig(b)
+	c, err := ParseConfig(b)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
 }
 
-func parseConfig(b []byte) (*Config, error) {
+// ParseConfig reads the text of a config.json. Errors name the field.
+func ParseConfig(b []byte) (*Config, error) {
 	var outer rawConfig
 	if err := json.Unmarshal(b, &outer); err != nil {
 		return nil, err
 	}
-	r := outer
-	switch outer.ModelType {
-	case "gemma3_text":
-	case "gemma3": // a multimodal checkpoint: the language model's part is nested, and omits class defaults
+	a, err := find(outer.ModelType)
+	if err != nil {
+		return nil, err
+	}
+	r := &outer
+	if a.nested {
 		if outer.TextConfig == nil {
-			return nil, errors.New("text_config: missing, wanted in a model of type gemma3")
+			return nil, fmt.Errorf("text_config: missing, wanted in a model of type %s", outer.ModelType)
 		}
-		r = *outer.TextConfig
-	default:
-		return nil, fmt.Errorf("model_type: %w %q (known: %s)", ErrUnsupported, outer.ModelType, strings.Join(Known, ", "))
+		r = outer.TextConfig
 	}
+	c := a.defaults()
+	c.Family, c.ModelType, c.Multimodal, c.Raw = a.family, outer.ModelType, a.nested, b
+	if err := c.fill(r, &outer); err != nil {
+		return nil, err
+	}
+	if err := c.checkSizes(); err != nil {
+		return nil, err
+	}
+	if err := a.finish(&c, r); err != nil {
+		return nil, err
+	}
+	return &c, c.check(r, &outer)
+}
 
-	c := &Config{
-		ModelType:             outer.ModelType,
-		HiddenSize:            or(r.HiddenSize, 2304),
-		IntermediateSize:      or(r.IntermediateSize, 9216),
-		NumHiddenLayers:       int(or(r.NumHiddenLayers, 26)),
-		NumAttentionHeads:     or(r.NumAttentionHeads, 8),
-		NumKeyValueHeads:      or(r.NumKeyValueHeads, 4),
-		HeadDim:               or(r.HeadDim, 256),
-		VocabSize:             or(r.VocabSize, 262208),
-		RMSNormEps:            or(r.RMSNormEps, 1e-6),
-		QueryPreAttnScalar:    or(r.QueryPreAttnScalar, 256),
-		SlidingWindow:         or(r.SlidingWindow, 4096),
-		MaxPositionEmbeddings: or(r.MaxPositionEmbeddings, 131072),
-		InitializerRange:      or(r.InitializerRange, 0.02),
-		LayerTypes:            r.LayerTypes,
-		raw:                   b,
+// fill takes what the file says over the defaults.
+func (c *Config) fill(r, outer *rawConfig) (err error) {
+	for _, f := range []struct {
+		to   *int64
+		from *int64
+	}{
+		{&c.HiddenSize, r.HiddenSize}, {&c.IntermediateSize, r.IntermediateSize},
+		{&c.NumAttentionHeads, r.NumAttentionHeads}, {&c.NumKeyValueHeads, r.NumKeyValueHeads}, {&c.HeadDim, r.HeadDim},
+		{&c.VocabSize, r.VocabSize}, {&c.MaxPositionEmbeddings, r.MaxPositionEmbeddings},
+	} {
+		*f.to = or(f.from, *f.to)
 	}
+	if c.SlidingWindow > 0 { // only where the family has one
+		c.SlidingWindow = or(r.SlidingWindow, c.SlidingWindow)
+	}
+	layers := or(r.NumHiddenLayers, int64(c.NumHiddenLayers))
+	if layers < 1 || layers > 1000 {
+		return fmt.Errorf("num_hidden_layers: must be from 1 to 1000, got %d", layers)
+	}
+	c.NumHiddenLayers = int(layers)
+	c.RMSNormEps = or(r.RMSNormEps, c.RMSNormEps)
+	c.QueryPreAttnScalar = or(r.QueryPreAttnScalar, c.QueryPreAttnScalar)
+	c.InitializerRange = or(r.InitializerRange, c.InitializerRange)
+	c.LayerTypes = r.LayerTypes
+	c.TorchDType = cmp.Or(outer.TorchDType, outer.DType, r.TorchDType, r.DType)
 	if len(outer.Architectures) > 0 {
 		c.Architecture = outer.Architectures[0]
+	}
+	if c.Family != Gemma1 { // its class has no caps
+		if c.AttnLogitSoftcapping, err = cap("attn_logit_softcapping", r.AttnLogitSoftcapping, c.AttnLogitSoftcapping); err != nil {
+			return err
+		}
+		if c.FinalLogitSoftcapping, err = cap("final_logit_softcapping", r.FinalLogitSoftcapping, c.FinalLogitSoftcapping); err != nil {
+			return err
+		}
 	}
 	for _, eos := range []*json.RawMessage{r.EOSTokenID, outer.EOSTokenID} {
 		if eos == nil {
 			continue
 		}
-		ids, err := oneOrMany(*eos)
-		if err != nil {
-			return nil, fmt.Errorf("eos_token_id: %w", err)
-		}
-		c.EOSTokenIDs = ids // the outer one, read last, wins: it lists the turn's end too
-	}
-	if c.LayerTypes == nil {
-		pattern := or(r.SlidingWindowPattern, or(r.SlidingWindowPattern5, 6))
-		if pattern < 1 {
-			return nil, fmt.Errorf("sliding_window_pattern: must be at least 1, got %d", pattern)
-		}
-		for i := range c.NumHiddenLayers {
-			kind := SlidingAttention
-			if int64(i+1)%pattern == 0 {
-				kind = FullAttention
-			}
-			c.LayerTypes = append(c.LayerTypes, kind)
+		if c.EOSTokenIDs, err = oneOrMany(*eos); err != nil { // the outer one, read last, wins: it lists the turn's end too
+			return fmt.Errorf("eos_token_id: %w", err)
 		}
 	}
-	var err error
-	if c.Rope, err = readRope(&r); err != nil {
-		return nil, err
-	}
-	return c, c.check(&r, &outer)
+	return nil
 }
 
-// readRope takes the bases and the scaling in either spelling. Scaling is for global layers only: local ones
-// never look further than their window.
-func readRope(r *rawConfig) (map[string]Rope, error) {
-	global := Rope{or(r.RopeTheta, 1e6), 1}
-	local := Rope{or(r.RopeLocalBaseFreq, 1e4), 1}
-	scaling := map[string]*ropeScaling{FullAttention: r.RopeScaling}
-	if len(r.RopeParameters) > 0 && string(r.RopeParameters) != "null" {
-		var byType map[string]*ropeScaling
-		if err := json.Unmarshal(r.RopeParameters, &byType); err != nil {
-			return nil, fmt.Errorf("rope_parameters: want one entry a layer type: %w", err)
-		}
-		scaling = byType
-		if p := byType[SlidingAttention]; p != nil {
-			local.Theta = or(p.RopeTheta, local.Theta)
-		}
-		if p := byType[FullAttention]; p != nil {
-			global.Theta = or(p.RopeTheta, global.Theta)
-		}
+// cap reads a soft cap: absent leaves the class default, null means none.
+func cap(field string, b json.RawMessage, otherwise float64) (float64, error) {
+	if len(b) == 0 {
+		return otherwise, nil
 	}
-	ropes := map[string]Rope{SlidingAttention: local, FullAttention: global}
-	for kind, p := range scaling {
-		rope, known := ropes[kind]
-		if !known {
-			return nil, fmt.Errorf("rope_parameters: unknown layer type %q", kind)
-		}
-		if p == nil {
-			continue
-		}
-		name := p.RopeType
-		if name == "" {
-			name = p.Type
-		}
-		switch name {
-		case "default", "":
-		case "linear":
-			rope.Factor = or(p.Factor, 1)
-			ropes[kind] = rope
-		default:
-			return nil, fmt.Errorf("rope_scaling: %w: type %q (want linear or default)", ErrUnsupported, name)
-		}
+	var v *float64
+	if err := json.Unmarshal(b, &v); err != nil {
+		return 0, fmt.Errorf("%s: %w", field, err)
 	}
-	for kind, rope := range ropes {
-		if !(rope.Theta > 0) || !(rope.Factor > 0) {
-			return nil, fmt.Errorf("rope of %s layers: base %g and factor %g must be above 0", kind, rope.Theta, rope.Factor)
-		}
+	if v == nil {
+		return 0, nil
 	}
-	return ropes, nil
+	if !(*v > 0) {
+		return 0, fmt.Errorf("%s: must be above 0 or null, got %g", field, *v)
+	}
+	return *v, nil
 }
 
-// check refuses what the forward pass would compute wrongly.
-func (c *Config) check(r, outer *rawConfig) error {
+func present(b json.RawMessage) bool { return len(b) > 0 && string(b) != "null" }
+
+// checkSizes refuses sizes that no model has.
+func (c *Config) checkSizes() error {
 	for _, size := range []struct {
 		name  string
 		value int64
 	}{
-		{"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize}, {"num_hidden_layers", int64(c.NumHiddenLayers)},
+		{"hidden_size", c.HiddenSize}, {"intermediate_size", c.IntermediateSize},
 		{"num_attention_heads", c.NumAttentionHeads}, {"num_key_value_heads", c.NumKeyValueHeads}, {"head_dim", c.HeadDim},
-		{"vocab_size", c.VocabSize}, {"sliding_window", c.SlidingWindow}, {"max_position_embeddings", c.MaxPositionEmbeddings},
+		{"vocab_size", c.VocabSize}, {"max_position_embeddings", c.MaxPositionEmbeddings},
 	} {
 		if size.value < 1 || size.value > 1<<24 {
 			return fmt.Errorf("%s: must be from 1 to %d, got %d", size.name, 1<<24, size.value)
 		}
 	}
-	if c.NumHiddenLayers > 1000 {
-		return fmt.Errorf("num_hidden_layers: must be at most 1000, got %d", c.NumHiddenLayers)
+	if c.Family != Gemma1 && (c.SlidingWindow < 1 || c.SlidingWindow > 1<<24) {
+		return fmt.Errorf("sliding_window: must be from 1 to %d, got %d", 1<<24, c.SlidingWindow)
 	}
 	if c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
 		return fmt.Errorf("num_attention_heads: %d is no multiple of num_key_value_heads %d", c.NumAttentionHeads, c.NumKeyValueHeads)
@@ -244,6 +247,11 @@ func (c *Config) check(r, outer *rawConfig) error {
 	if c.HeadDim%2 != 0 {
 		return fmt.Errorf("head_dim: must be even for rotary positions, got %d", c.HeadDim)
 	}
+	return nil
+}
+
+// check refuses what the forward pass would compute wrongly.
+func (c *Config) check(r, outer *rawConfig) error {
 	if !(c.QueryPreAttnScalar > 0) || !(c.RMSNormEps > 0) {
 		return fmt.Errorf("query_pre_attn_scalar %g and rms_norm_eps %g must be above 0", c.QueryPreAttnScalar, c.RMSNormEps)
 	}
@@ -251,7 +259,7 @@ func (c *Config) check(r, outer *rawConfig) error {
 		return fmt.Errorf("layer_types: has %d entries for %d layers", len(c.LayerTypes), c.NumHiddenLayers)
 	}
 	for i, kind := range c.LayerTypes {
-		if _, known := c.Rope[kind]; !known {
+		if kind != SlidingAttention && kind != FullAttention {
 			return fmt.Errorf("layer_types[%d]: unknown %q (want %s or %s)", i, kind, SlidingAttention, FullAttention)
 		}
 	}
@@ -260,12 +268,12 @@ func (c *Config) check(r, outer *rawConfig) error {
 		what  string
 	}{
 		{r.AttentionBias, "attention_bias true"},
-		{r.AttnLogitSoftcapping != nil, "attn_logit_softcapping"},
-		{r.FinalLogitSoftcapping != nil, "final_logit_softcapping"},
 		{r.Bidirectional, "use_bidirectional_attention true"},
 		{r.TieWordEmbeddings != nil && !*r.TieWordEmbeddings, "tie_word_embeddings false"},
 		{outer.TieWordEmbeddings != nil && !*outer.TieWordEmbeddings, "tie_word_embeddings false"},
-		{r.HiddenActivation != "" && r.HiddenActivation != "gelu_pytorch_tanh", "hidden_activation " + r.HiddenActivation},
+		{r.HiddenActivation != "" && r.HiddenActivation != geluTanh, "hidden_activation " + r.HiddenActivation},
+		// The first files of Gemma 1 say gelu and mean its tanh form.
+		{r.HiddenActivation == "" && r.HiddenAct != "" && r.HiddenAct != geluTanh && r.HiddenAct != "gelu", "hidden_act " + r.HiddenAct},
 	} {
 		if refuse.wrong {
 			return fmt.Errorf("%s: %w of type %s", refuse.what, ErrUnsupported, c.ModelType)
