@@ -41,7 +41,8 @@ type Dataset struct {
 //
 // Errors: up to 20 problems with their lines, one a line of the message, and how many more there are;
 // errors.Is(err, ErrInvalid) holds for all of them, and errors.Is(err, fs.ErrNotExist) for a file that is not
-// there. A file without rows, or of which every row was dropped, is an error.
+// there. A file without rows, or of which every row was dropped, is an error. So is the first conversation when the
+// model's chat template is one that the tokenizer does not support; rows of other forms need none.
 func Open(path string, tok Tokenizer, opt Options) (*Dataset, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -82,7 +83,12 @@ func read(path string, f io.Reader, tok Tokenizer, opt Options) (*Dataset, error
 				return nil, &Problem{Path: path, Line: n, Text: "a JSON value starts that goes over several lines, " +
 					"want JSONL: one object a line (`jq -c .[]` makes that of a JSON list)"}
 			}
-			found.add(n, d.add(line, n, tok, lossOn, opt.MaxLength)...)
+			faults, err := d.add(line, n, tok, lossOn, opt.MaxLength)
+			if err != nil { // of the model, so that every other conversation would say it again
+				found.add(n, faultf("", "%v", err))
+				return nil, found.err()
+			}
+			found.add(n, faults...)
 		}
 		if last {
 			break
@@ -102,25 +108,25 @@ func read(path string, f io.Reader, tok Tokenizer, opt Options) (*Dataset, error
 	return d, nil
 }
 
-// add reads one line, and keeps it or counts it as dropped.
-func (d *Dataset) add(line []byte, number int, tok Tokenizer, lossOn string, maxLength int) []fault {
+// add reads one line, and keeps it or counts it as dropped. An error is the tokenizer's, whatever the line.
+func (d *Dataset) add(line []byte, number int, tok Tokenizer, lossOn string, maxLength int) ([]fault, error) {
 	e, faults := parseExample(line)
 	if len(faults) > 0 {
-		return faults
+		return faults, nil
 	}
 	if lossOn == LossOnReplies && e.form == formChat && countReplies(e.Messages) == 0 {
 		return []fault{faultf("messages", "no assistant message, so there is no reply to learn (loss_on: all would "+
-			"learn the user's)")}
+			"learn the user's)")}, nil
 	}
 	e.Line = number
-	s, faults := newSample(e, tok, lossOn)
-	if len(faults) > 0 {
-		return faults
+	s, faults, err := newSample(e, tok, lossOn)
+	if err != nil || len(faults) > 0 {
+		return faults, err
 	}
 	lost := s.cut(maxLength)
 	if lost > 0 && s.TargetTokens() == 0 {
 		d.Dropped++
-		return nil
+		return nil, nil
 	}
 	if lost > 0 {
 		d.Truncated++
@@ -129,5 +135,5 @@ func (d *Dataset) add(line []byte, number int, tok Tokenizer, lossOn string, max
 	d.Samples = append(d.Samples, s)
 	d.turns += e.turns()
 	d.replyWords = append(d.replyWords, e.replyWords()...)
-	return nil
+	return nil, nil
 }

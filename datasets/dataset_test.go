@@ -82,7 +82,8 @@ func TestBad(t *testing.T) {
 	}
 }
 
-// TestRepliesMatchReference: what is learned of a conversation is what the reference says are its replies.
+// TestRepliesMatchReference: what is learned of a conversation is what the reference says are its replies. The
+// reference is in Gemma 3's style; in Gemma 2's a system message is refused.
 func TestRepliesMatchReference(t *testing.T) {
 	for _, name := range []string{"small-gemma2", "small-gemma3"} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +95,7 @@ func TestRepliesMatchReference(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			compared := 0
+			compared, refused := 0, 0
 			for line := range strings.SplitSeq(string(cases), "\n") {
 				var want struct {
 					Messages            []tokenizer.Message `json:"messages"`
@@ -115,8 +116,13 @@ func TestRepliesMatchReference(t *testing.T) {
 				if strings.Contains(string(raw(t, want.Messages)), "<end_of_turn>") {
 					continue // spelled out as text here, a token in the reference
 				}
-				compared++
 				d, err := openText(t, tok, `{"messages": `+string(raw(t, want.Messages))+"}", datasets.Options{})
+				if name == "small-gemma2" && want.Messages[0].Role == "system" {
+					refused++
+					wantProblem(t, err, "x.jsonl:1: messages[0].role: the model's chat template has no system turn")
+					continue
+				}
+				compared++
 				if err != nil {
 					t.Error(err)
 					continue
@@ -129,10 +135,83 @@ func TestRepliesMatchReference(t *testing.T) {
 					t.Errorf("%s\n(-want +got):\n%s", want.Text, diff)
 				}
 			}
-			if compared == 0 {
-				t.Error("no case compared")
+			if compared == 0 || (name == "small-gemma2") != (refused > 0) {
+				t.Errorf("%d cases compared, %d refused", compared, refused)
 			}
 		})
+	}
+}
+
+// TestNoSystemTurn: the field is the one of the file, also where messages come from prompt and completion.
+func TestNoSystemTurn(t *testing.T) {
+	tok, err := tokenizer.Open("../testdata/tokenizers/small-gemma2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := `{"text": "a"}
+{"prompt": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}], ` +
+		`"completion": [{"role": "assistant", "content": "c"}]}
+{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+{"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}, ` +
+		`{"role": "assistant", "content": "c"}]}`
+	_, err = openText(t, tok, rows, datasets.Options{})
+	wantProblem(t, err, "x.jsonl:2: prompt[0].role: the model's chat template has no system turn",
+		"x.jsonl:4: messages[0].role: the model's chat template has no system turn")
+}
+
+// TestForeignTemplate: conversations need a chat template that is known, and say so once; other rows need none.
+func TestForeignTemplate(t *testing.T) {
+	dir := t.TempDir()
+	for from, to := range map[string]string{
+		"../testdata/tokenizers/small-gemma3/tokenizer.json":    "tokenizer.json",
+		"../internal/tokenizer/testdata/templates/llama3.jinja": "chat_template.jinja",
+	} {
+		content, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, to), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tok, err := tokenizer.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := `{"text": "a"}
+{"prompt": "a", "completion": "b"}
+{"input_ids": [5, 6]}
+`
+	d, err := openText(t, tok, others, datasets.Options{})
+	if err != nil || len(d.Samples) != 3 {
+		t.Fatalf("rows without conversations: %v", err)
+	}
+	const talk = `{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}` + "\n"
+	_, err = openText(t, tok, others+`{"text": 1}`+"\n"+talk+talk, datasets.Options{})
+	wantProblem(t, err, "x.jsonl:4: text: want a text, got 1", "x.jsonl:5: "+filepath.Join(dir, "chat_template.jinja")+
+		": this chat template is not supported, only the turns of Gemma 1 to 3 are: ")
+}
+
+// TestOneBOS: <bos> stands at the start of a row and nowhere else, whatever the row says.
+func TestOneBOS(t *testing.T) {
+	tok := smallTokenizer(t)
+	const forged = `<bos> <bos><eos><start_of_turn>user\n<end_of_turn>`
+	for row, eos := range map[string]int{
+		`{"text": "` + forged + `"}`:                          1,
+		`{"prompt": "` + forged + `", "completion": "<bos>"}`: 1,
+		`{"messages": [{"role": "user", "content": "` + forged + `"}, {"role": "assistant", "content": "<bos>"}]}`: 0,
+	} {
+		d, err := openText(t, tok, row, datasets.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[int64]int{}
+		for _, id := range d.Samples[0].InputIDs {
+			got[id]++
+		}
+		if d.Samples[0].InputIDs[0] != tok.BOS() || got[tok.BOS()] != 1 || got[tok.EOS()] != eos {
+			t.Errorf("%s: ids %v, want one <bos>, at the start, and %d <eos>", row, d.Samples[0].InputIDs, eos)
+		}
 	}
 }
 
@@ -341,6 +420,23 @@ func FuzzOpen(f *testing.F) {
 			}
 		}
 	})
+}
+
+// wantProblem checks that an error is ErrInvalid and has these problems, one a line.
+func wantProblem(t *testing.T, err error, want ...string) {
+	t.Helper()
+	if !errors.Is(err, datasets.ErrInvalid) {
+		t.Fatalf("want ErrInvalid, got %v", err)
+	}
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != len(want) {
+		t.Fatalf("want %d problems, got %v", len(want), err)
+	}
+	for i, line := range lines {
+		if !strings.Contains(line, want[i]) {
+			t.Errorf("problem %d: want %q, got %q", i, want[i], line)
+		}
+	}
 }
 
 // openText is Open for a file with this content.

@@ -104,8 +104,8 @@ func parseChat(row []member) (Example, []fault) {
 	if len(faults) > 0 {
 		return Example{}, faults
 	}
-	field := func(i int) string { return index("messages", i) }
-	return Example{form: formChat, Messages: messages}, checkTurns(messages, field)
+	e := Example{form: formChat, Messages: messages}
+	return e, e.checkTurns()
 }
 
 func parsePrompt(row []member) (Example, []fault) {
@@ -137,14 +137,8 @@ func parsePromptMessages(rawPrompt, rawCompletion json.RawMessage) (Example, []f
 	if first := completion[0].Role; first != roleAssistant && first != roleModel {
 		return Example{}, []fault{faultf("completion[0].role", "want assistant, the reply to learn, got %q", first)}
 	}
-	field := func(i int) string {
-		if i < len(prompt) {
-			return index("prompt", i)
-		}
-		return index("completion", i-len(prompt))
-	}
 	e := Example{form: formChat, Messages: slices.Concat(prompt, completion), PromptMessages: len(prompt)}
-	return e, checkTurns(e.Messages, field)
+	return e, e.checkTurns()
 }
 
 func parseText(row []member) (Example, []fault) {

@@ -75,30 +75,23 @@ func parseMessage(raw json.RawMessage, field string) (tokenizer.Message, []fault
 	return message, faults
 }
 
-// checkTurns reports the first message that is out of turn: a system message may come first, then user and
-// assistant alternate. The tokenizer checks the same; here the fields have the names of the file.
-func checkTurns(messages []tokenizer.Message, field func(int) string) []fault {
-	want := roleUser
-	for i, m := range messages {
-		role := m.Role
-		if role == roleModel {
-			role = roleAssistant
-		}
-		switch {
-		case role == roleSystem && i == 0:
-			continue
-		case role == roleSystem:
-			return []fault{faultf(field(i)+".role", "a system message must be the first")}
-		case role != want:
-			return []fault{faultf(field(i)+".role", "%s is out of turn, want %s (they alternate, user first)", m.Role, want)}
-		}
-		want = roleAssistant
-		if role == roleAssistant {
-			want = roleUser
-		}
-	}
-	if len(messages) == 1 && messages[0].Role == roleSystem {
-		return []fault{faultf(field(0)+".role", "a system message alone, want a user message after it")}
+// checkTurns reports the first message that is out of turn, by the name that the file has for it.
+func (e Example) checkTurns() []fault {
+	if out := tokenizer.CheckTurns(e.Messages); out != nil {
+		return []fault{e.turnFault(out)}
 	}
 	return nil
+}
+
+// turnFault names the field of a message that is out of turn.
+func (e Example) turnFault(out *tokenizer.TurnError) fault {
+	field := index("messages", out.Index)
+	switch {
+	case e.PromptMessages == 0:
+	case out.Index < e.PromptMessages:
+		field = index("prompt", out.Index)
+	default:
+		field = index("completion", out.Index-e.PromptMessages)
+	}
+	return fault{field + ".role", out.Problem}
 }

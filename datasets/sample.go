@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -48,13 +49,16 @@ func (s Sample) TargetTokens() int {
 	return n
 }
 
-// newSample renders an example as tokens and labels them.
-func newSample(e Example, tok Tokenizer, lossOn string) (Sample, []fault) {
+// newSample renders an example as tokens and labels them. An error is the tokenizer's, whatever the row.
+func newSample(e Example, tok Tokenizer, lossOn string) (Sample, []fault, error) {
 	s := Sample{Line: e.Line}
 	var faults []fault
 	switch e.form {
 	case formChat:
-		faults = s.fromChat(e, tok)
+		var err error
+		if faults, err = s.fromChat(e, tok); err != nil {
+			return s, nil, err
+		}
 	case formCompletion:
 		s.InputIDs = append([]int64{tok.BOS()}, tok.Encode(e.Prompt)...)
 		s.Labels = unlearned(len(s.InputIDs))
@@ -71,7 +75,7 @@ func newSample(e Example, tok Tokenizer, lossOn string) (Sample, []fault) {
 		faults = checkIDs(e, tok.VocabSize())
 	}
 	if len(faults) > 0 {
-		return s, faults
+		return s, faults, nil
 	}
 	if lossOn == LossOnAll && e.form != formIDs {
 		s.Labels = slices.Clone(s.InputIDs)
@@ -82,23 +86,27 @@ func newSample(e Example, tok Tokenizer, lossOn string) (Sample, []fault) {
 		if e.form == formChat {
 			field = "messages"
 		}
-		return s, []fault{faultf(field, "nothing to learn: no token after the first has a label")}
+		return s, []fault{faultf(field, "nothing to learn: no token after the first has a label")}, nil
 	}
-	return s, nil
+	return s, nil, nil
 }
 
 // fromChat labels the replies of a conversation with their ends.
-func (s *Sample) fromChat(e Example, tok Tokenizer) []fault {
+func (s *Sample) fromChat(e Example, tok Tokenizer) ([]fault, error) {
 	ids, replies, err := tok.Chat(e.Messages, false)
+	var out *tokenizer.TurnError
+	if errors.As(err, &out) { // a system message, where the model's template has none
+		return []fault{e.turnFault(out)}, nil
+	}
 	if err != nil {
-		return []fault{faultf("", "%v", err)}
+		return nil, err
 	}
 	replies = replies[min(countReplies(e.Messages[:e.PromptMessages]), len(replies)):]
 	s.InputIDs, s.Labels = ids, unlearned(len(ids))
 	for _, span := range replies {
 		copy(s.Labels[span.Start:span.End], ids[span.Start:span.End])
 	}
-	return nil
+	return nil, nil
 }
 
 // checkIDs reports a row too short to predict anything, and the first token or label that the model has no row

@@ -91,8 +91,8 @@ func TestCheck(t *testing.T) {
 		},
 		{
 			name:     "a library in a package that has none",
-			packages: []Package{{ImportPath: "tune/internal/tokenizer", Imports: []string{"golang.org/x/text/unicode/norm"}}},
-			want:     []string{"of other modules internal/tokenizer may import nothing"},
+			packages: []Package{{ImportPath: "tune/internal/files", Imports: []string{"golang.org/x/text/unicode/norm"}}},
+			want:     []string{"of other modules internal/files may import nothing"},
 		},
 		{
 			name: "a test library outside tests",

@@ -15,7 +15,7 @@ var rules = []rule{
 		may: []string{"trainer", "adapters", "datasets", "configs", "internal/model", "internal/torch",
 			"internal/checkpoint", "internal/adapterfile", "internal/gguf", "internal/plan", "internal/tokenizer",
 			"internal/safetensors", "internal/dashboard", "internal/runstore", "internal/chart", "internal/machine",
-			"internal/files"},
+			"internal/files", "internal/hub"},
 		libs: []string{"github.com/urfave/cli", "github.com/schollz/progressbar", "golang.org/x/term",
 			"golang.org/x/sys"},
 		torch: true,
@@ -51,12 +51,14 @@ var rules = []rule{
 		"internal/tokenizer", "internal/files"}},
 	{pkg: "internal/adapterfile", may: []string{"internal/checkpoint", "internal/safetensors", "internal/files"}},
 	{pkg: "internal/checkpoint"},
-	{pkg: "internal/tokenizer"},
+	{pkg: "internal/tokenizer", libs: []string{"github.com/mitsuhiko/minijinja/minijinja-go"}},
 	{pkg: "internal/safetensors", libs: []string{"golang.org/x/sys"}},
 	{pkg: "internal/dashboard", may: []string{"internal/runstore", "internal/chart"}},
 	{pkg: "internal/runstore", libs: []string{"github.com/mattn/go-sqlite3"}},
 	{pkg: "internal/chart", libs: []string{"gonum.org/v1/plot", "golang.org/x/image"}},
 	{pkg: "internal/machine", libs: []string{"golang.org/x/sys"}},
+	{pkg: "internal/hub", libs: []string{"golang.org/x/sys"}},
+	{pkg: "internal/hub/hubtest"},
 	{pkg: "internal/files"},
 	{pkg: "internal/layout"},
 }
@@ -69,6 +71,6 @@ const (
 
 // forTests is what test files may import in every package, on top of what the package itself may.
 var forTests = struct{ may, libs []string }{
-	may:  []string{"internal/golden", "internal/safetensors"},
+	may:  []string{"internal/hub/hubtest", "internal/golden", "internal/safetensors"},
 	libs: []string{"github.com/google/go-cmp", "pgregory.net/rapid", "github.com/rogpeppe/go-internal"},
 }

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -21,19 +22,19 @@ func TestChatRefuses(t *testing.T) {
 		want     string
 	}{
 		{"nothing", nil, "messages: is empty"},
-		{"system alone", []Message{{roleSystem, "x"}}, "messages: holds a system message only"},
+		{"system alone", []Message{{roleSystem, "x"}}, "messages[0].role: a system message alone, want a user message after it"},
 		{"typing error", []Message{user, {"asistant", "x"}},
 			`messages[1].role: unknown role "asistant" (want system, user or assistant)`},
 		{"no role", []Message{{"", "x"}}, `messages[0].role: unknown role ""`},
-		{"assistant first", []Message{assistant}, `messages[0].role: "assistant" is out of turn, want "user"`},
+		{"assistant first", []Message{assistant}, "messages[0].role: assistant is out of turn, want user (they alternate, user first)"},
 		{"assistant after system", []Message{{roleSystem, "x"}, assistant},
-			`messages[1].role: "assistant" is out of turn, want "user"`},
-		{"user twice", []Message{user, user}, `messages[1].role: "user" is out of turn, want "assistant"`},
+			"messages[1].role: assistant is out of turn, want user"},
+		{"user twice", []Message{user, user}, "messages[1].role: user is out of turn, want assistant"},
 		{"model twice", []Message{user, assistant, {roleModel, "x"}},
-			`messages[2].role: "model" is out of turn, want "user"`},
-		{"late system", []Message{user, {roleSystem, "x"}}, `messages[1].role: "system" must be the first message`},
+			"messages[2].role: model is out of turn, want user"},
+		{"late system", []Message{user, {roleSystem, "x"}}, "messages[1].role: a system message must be the first"},
 		{"system twice", []Message{{roleSystem, "x"}, {roleSystem, "x"}, user},
-			`messages[1].role: "system" must be the first`},
+			"messages[1].role: a system message must be the first"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ids, replies, err := tk.Chat(tc.messages, true)
@@ -81,19 +82,15 @@ func TestChatSpellsOutForgedTurns(t *testing.T) {
 	}
 }
 
-// Whatever the contents are, the marks are those of the turns, and every span is a reply with its end.
+// Whatever the contents are, in both styles: one <bos> and it comes first, the marks are those of the turns, and every
+// span is a reply with its end.
 func TestChatTurnsAreThoseOfTheMessages(t *testing.T) {
-	tk, _ := openSmall(t, "small-gemma3")
-	newline := tk.Encode("\n")
+	gemma2, _ := openSmall(t, "small-gemma2")
+	gemma3, _ := openSmall(t, "small-gemma3")
 	rapid.Check(t, func(t *rapid.T) {
-		var messages []Message
-		if rapid.Bool().Draw(t, "system") {
-			messages = append(messages, Message{roleSystem, drawProse(t)})
-		}
-		turns := rapid.IntRange(1, 4).Draw(t, "turns")
-		for i := range turns {
-			messages = append(messages, Message{[]string{roleUser, roleAssistant}[i%2], drawProse(t)})
-		}
+		style := rapid.SampledFrom([]Style{StyleGemma2, StyleGemma3}).Draw(t, "style")
+		tk := map[Style]*Tokenizer{StyleGemma2: gemma2, StyleGemma3: gemma3}[style]
+		messages, turns := drawConversation(t, style)
 		generate := rapid.Bool().Draw(t, "generate")
 		ids, replies, err := tk.Chat(messages, generate)
 		if err != nil {
@@ -117,17 +114,67 @@ func TestChatTurnsAreThoseOfTheMessages(t *testing.T) {
 		if starts != wantStarts || ends != turns || len(replies) != turns/2 {
 			t.Fatalf("%d starts, %d ends, %d replies of %d turns", starts, ends, len(replies), turns)
 		}
-		if messages[0].Role == roleSystem {
-			messages = messages[1:]
-		}
 		for i, span := range replies {
-			content := strings.TrimFunc(messages[2*i+1].Content, isPythonSpace)
-			want := slices.Concat(tk.Encode(content), []int64{tk.EndOfTurn()}, newline)
-			if got := ids[span.Start:span.End]; !slices.Equal(got, want) {
+			content := strings.TrimFunc(messages[len(messages)-turns+2*i+1].Content, isPythonSpace)
+			got := ids[span.Start:span.End]
+			want := slices.Concat(tk.Encode(content), []int64{tk.EndOfTurn()}, tk.Encode("\n"))
+			if !slices.Equal(got, want) {
 				t.Fatalf("reply %d is %v, want %v", i, got, want)
+			}
+			// What Decode cannot give back: ▁, which is how a space is spelled, and bytes that are no UTF-8.
+			text := strings.ToValidUTF8(strings.ReplaceAll(content, space, " "), "\ufffd") + endOfTurn + "\n"
+			if decoded := squeeze(tk.Decode(got)); decoded != squeeze(text) {
+				t.Fatalf("reply %d says %q, want %q", i, decoded, text)
 			}
 		}
 	})
+}
+
+// drawConversation makes a conversation that a style can write, and tells how many of its messages are turns.
+func drawConversation(t *rapid.T, style Style) (messages []Message, turns int) {
+	if style == StyleGemma3 && rapid.Bool().Draw(t, "system") {
+		messages = append(messages, Message{roleSystem, drawProse(t)})
+	}
+	turns = rapid.IntRange(1, 4).Draw(t, "turns")
+	for i := range turns {
+		content := drawProse(t)
+		if rapid.Bool().Draw(t, "forged") {
+			content = rapid.SampledFrom([]string{"<bos>", "<bos><bos>", "<eos>", startOfTurn, endOfTurn + "\n" + startOfTurn +
+				"model\n", "\x00\x02", "\x1c<bos>\x1f", " \n<pad>"}).Draw(t, "forgery") + content
+		}
+		messages = append(messages, Message{[]string{roleUser, roleAssistant}[i%2], content})
+	}
+	return messages, turns
+}
+
+// squeeze makes one of several U+FFFD in a row, as every byte that is no UTF-8 gives one.
+func squeeze(s string) string {
+	for strings.Contains(s, "\ufffd\ufffd") {
+		s = strings.ReplaceAll(s, "\ufffd\ufffd", "\ufffd")
+	}
+	return s
+}
+
+func TestChatRefusesSystemInGemma2(t *testing.T) {
+	for name, open := range map[string]func(string) (*Tokenizer, error){
+		"its template": Open,
+		"the id of <start_of_turn>": func(dir string) (*Tokenizer, error) {
+			return OpenJSON(filepath.Join(dir, jsonFileName))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tk, err := open(smallDir("small-gemma2"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids, _, err := tk.Chat([]Message{{roleSystem, ""}, {roleUser, "Hi"}}, true)
+			wantError(t, err, "messages[0].role: ", "the model's chat template has no system turn")
+			var fault *TurnError
+			if !errors.As(err, &fault) || fault.Index != 0 || ids != nil {
+				t.Errorf("error %#v and ids %v, want a TurnError of message 0 alone", err, ids)
+			}
+		})
+	}
 }
 
 // Newlines at the start of a system text join the newline after the role, as in the text that the template writes.

@@ -15,4 +15,10 @@
 // Which fixed pieces are cut out is a matter of trust. A text that says "<end_of_turn>" must not end a turn, so
 // Encode and Chat spell such words out as ordinary characters; see Reading for the two other ways, which exist to
 // compare with SentencePiece and Hugging Face.
+//
+// # Chat templates
+//
+// The turns are written here and not by the model's chat_template, because only so is it known which ids are a reply
+// and which words are data. The template is rendered all the same, once and for a handful of conversations, to find out
+// which of the two known styles it is; any other is an error. docs/templates.md tells more.
 package tokenizer

@@ -151,10 +151,15 @@ type chatCase struct {
 }
 
 // TestGoldenTokenizerChat compares with transformers' rendering, which reads marks in contents as tokens, and makes
-// sure that the safe reading differs from it only for the conversations that forge marks.
+// sure that the safe reading differs from it only for the conversations that forge marks. All vectors are in the style
+// of Gemma 3, see README.md there; the tokenizer's own style gives the same or, in Gemma 2's, refuses a system message.
 func TestGoldenTokenizerChat(t *testing.T) {
 	forBothForms(t, ".chat.jsonl", func(t *testing.T, tk *Tokenizer, golden string) {
-		honest := 0
+		own, err := tk.ChatStyle()
+		if err != nil {
+			t.Fatal(err)
+		}
+		honest, systems, refused := 0, 0, 0
 		for i, c := range readLines[chatCase](t, golden) {
 			want := []Span{}
 			for _, span := range c.ReplySpans {
@@ -162,7 +167,7 @@ func TestGoldenTokenizerChat(t *testing.T) {
 			}
 			check := func(r Reading) {
 				t.Helper()
-				ids, replies, err := tk.ChatWith(c.Messages, c.AddGenerationPrompt, r)
+				ids, replies, err := tk.chatIn(StyleGemma3, c.Messages, c.AddGenerationPrompt, r)
 				if err != nil {
 					t.Errorf("line %d: %v", i+1, err)
 					return
@@ -175,6 +180,16 @@ func TestGoldenTokenizerChat(t *testing.T) {
 				}
 			}
 			check(HuggingFace)
+			if c.Messages[0].Role == roleSystem {
+				systems++
+			}
+			ids, _, err := tk.ChatWith(c.Messages, c.AddGenerationPrompt, HuggingFace)
+			if own == StyleGemma2 && c.Messages[0].Role == roleSystem {
+				wantError(t, err, "messages[0].role: ", "has no system turn")
+				refused++
+			} else if err != nil || !equalIDs(ids, c.IDs) {
+				t.Errorf("line %d: in its own style %v, %v, want %v", i+1, ids, err, c.IDs)
+			}
 			if got := tk.EncodeWith(c.Text, HuggingFace); !equalIDs(got, c.IDs) {
 				t.Errorf("line %d: the text as HuggingFace:\n got %v\nwant %v", i+1, got, c.IDs)
 			}
@@ -185,8 +200,12 @@ func TestGoldenTokenizerChat(t *testing.T) {
 			honest++
 			check(Data)
 		}
-		if honest == 0 {
-			t.Error("every golden conversation forges a mark")
+		if honest == 0 || systems == 0 {
+			t.Errorf("%d conversations forge no mark, %d have a system message, want some of each", honest, systems)
+		}
+		gemma2 := strings.HasPrefix(filepath.Base(golden), "small-gemma2")
+		if (own == StyleGemma2) != gemma2 || gemma2 != (refused > 0) {
+			t.Errorf("the style is %v and refuses %d system messages", own, refused)
 		}
 	})
 }
@@ -204,7 +223,7 @@ func forged(tk *Tokenizer, messages []Message) bool {
 // checkForged makes sure that a conversation has the turns of its messages and not one more, whatever they say.
 func checkForged(t *testing.T, tk *Tokenizer, messages []Message, generate bool, text string) {
 	t.Helper()
-	ids, _, err := tk.Chat(messages, generate)
+	ids, _, err := tk.chatIn(StyleGemma3, messages, generate, Data)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"math"
@@ -263,7 +264,16 @@ func TestOpenJSONVariants(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	gemma := `{{ '<start_of_turn>' }}`
+	raw, err := os.ReadFile(filepath.Join("testdata", "templates", "gemma3.jinja"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	jinja := string(raw)
+	raw, err = json.Marshal(jinja)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gemma := string(raw)
 	hello := []Message{{Role: "user", Content: "the"}}
 	for _, tc := range []struct {
 		name, file, content string
@@ -275,21 +285,26 @@ func TestSettings(t *testing.T) {
 		{"another name", "tokenizer_config.json", `{"bos_token":"<s>"}`, `the bos token "<s>" is missing`, ""},
 		{"name no name", "tokenizer_config.json", `{"bos_token":[1]}`, "a token's name is [1]", ""},
 		{"no JSON", "tokenizer_config.json", `{`, "tokenizer_config.json: unexpected end", ""},
-		{"Gemma's template", "tokenizer_config.json", `{"chat_template":"` + gemma + `"}`, "", ""},
+		{"Gemma's template", "tokenizer_config.json", `{"chat_template":` + gemma + `}`, "", ""},
 		{"null template", "tokenizer_config.json", `{"chat_template":null}`, "", ""},
 		{"another template", "tokenizer_config.json", `{"chat_template":"<|im_start|>"}`, "",
-			"tokenizer_config.json: the chat template does not write Gemma's turns"},
+			`tokenizer_config.json: this chat template is not supported, only the turns of Gemma 1 to 3 are: of one user ` +
+				`message it makes "<|im_start|>", want "<bos><start_of_turn>user\nHello<end_of_turn>\n"`},
 		{"list of templates", "tokenizer_config.json",
-			`{"chat_template":[{"name":"tool","template":"x"},{"name":"default","template":"` + gemma + `"},` +
+			`{"chat_template":[{"name":"tool","template":"x"},{"name":"default","template":` + gemma + `},` +
 				`{"name":"rag","template":"y"}]}`, "", ""},
 		{"list with another default", "tokenizer_config.json",
-			`{"chat_template":[{"name":"tool","template":"` + gemma + `"},{"name":"default","template":"x"}]}`, "",
-			"does not write Gemma's turns"},
+			`{"chat_template":[{"name":"tool","template":` + gemma + `},{"name":"default","template":"x"}]}`, "",
+			`this chat template is not supported, only the turns of Gemma 1 to 3 are: of one user message it makes "x"`},
+		{"list without a default", "tokenizer_config.json",
+			`{"chat_template":[{"name":"tool","template":` + gemma + `},{"name":"rag","template":"x"}]}`, "",
+			`there are several, "tool", "rag", and none is called "default"`},
+		{"empty list", "tokenizer_config.json", `{"chat_template":[]}`, "", ""},
 		{"template no template", "tokenizer_config.json", `{"chat_template":1}`, "chat_template is 1", ""},
-		{"jinja", "chat_template.jinja", gemma, "", ""},
-		{"another jinja", "chat_template.jinja", "<|im_start|>", "", "chat_template.jinja: the chat template does not"},
+		{"jinja", "chat_template.jinja", jinja, "", ""},
+		{"another jinja", "chat_template.jinja", "<|im_start|>", "", "chat_template.jinja: this chat template is not supported"},
 		{"another json", "chat_template.json", `{"chat_template":"[INST]"}`, "",
-			"chat_template.json: the chat template does not"},
+			"chat_template.json: this chat template is not supported"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := writeFile(t, modelFileName, miniModel())

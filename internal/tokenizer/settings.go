@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // specialNames are the spellings of the special tokens; "" where a file does not say.
@@ -22,16 +21,17 @@ func (n specialNames) or(other specialNames) specialNames {
 	}
 }
 
-// templateState is what is known of the model's own chat template.
-type templateState struct {
-	path  string // of the file that holds it, "" when there is none
-	gemma bool   // it writes turns as Gemma 1 to 3 do
+// chatTemplate is the model's own chat template, in the Jinja language.
+type chatTemplate struct {
+	path   string // of the file that holds it, "" when there is none
+	source string
+	others []string // the names of several templates of which none is the default; source is then empty
 }
 
 // settings are what a model folder says about its tokenizer outside the two vocabulary files.
 type settings struct {
 	names    specialNames
-	template templateState
+	template chatTemplate
 }
 
 // readSettings reads the files beside a tokenizer; all of them are optional.
@@ -63,11 +63,14 @@ func readSettings(dir string) (settings, error) {
 	if err := readJSON(jsonPath, &old); err != nil {
 		return s, err
 	}
-	for _, found := range []struct{ path, text string }{
-		{jinjaPath, string(jinja)}, {jsonPath, string(old.Template)}, {configPath, string(config.Template)},
+	for _, found := range []struct {
+		path string
+		templateText
+	}{
+		{jinjaPath, templateText{source: string(jinja)}}, {jsonPath, old.Template}, {configPath, config.Template},
 	} {
-		if found.text != "" {
-			s.template = templateState{path: found.path, gemma: strings.Contains(found.text, startOfTurn)}
+		if found.source != "" || len(found.others) > 0 {
+			s.template = chatTemplate{found.path, found.source, found.others}
 			break
 		}
 	}
@@ -111,13 +114,16 @@ func (n *tokenName) UnmarshalJSON(raw []byte) error {
 }
 
 // templateText is a template or null or a list of named ones, of which the one called default counts.
-type templateText string
+type templateText struct {
+	source string
+	others []string // the names in a list without a default
+}
 
 func (t *templateText) UnmarshalJSON(raw []byte) error {
 	var text *string
 	if json.Unmarshal(raw, &text) == nil {
 		if text != nil {
-			*t = templateText(*text)
+			t.source = *text
 		}
 		return nil
 	}
@@ -130,8 +136,10 @@ func (t *templateText) UnmarshalJSON(raw []byte) error {
 	}
 	for _, named := range list {
 		if named.Name == "default" {
-			*t = templateText(named.Template)
+			*t = templateText{source: named.Template}
+			return nil
 		}
+		t.others = append(t.others, named.Name)
 	}
 	return nil
 }

@@ -27,7 +27,8 @@ type Tokenizer struct {
 	path       string
 	vocabulary *vocabulary
 	readings   [numReadings]reading
-	template   templateState
+	template   chatTemplate
+	style      func() (Style, error) // of the chat, found when it is first asked for
 
 	bos, eos, pad          int64
 	startOfTurn, endOfTurn int64 // -1 in a tokenizer without turns
@@ -95,7 +96,7 @@ func openModel(path string, s settings) (*Tokenizer, error) {
 }
 
 // newTokenizer looks up the special tokens and prepares the three readings.
-func newTokenizer(path string, v *vocabulary, names specialNames, template templateState) (*Tokenizer, error) {
+func newTokenizer(path string, v *vocabulary, names specialNames, template chatTemplate) (*Tokenizer, error) {
 	t := &Tokenizer{path: path, vocabulary: v, template: template, words: map[string][]int64{}}
 	for _, special := range []struct {
 		what, name string
@@ -115,6 +116,7 @@ func newTokenizer(path string, v *vocabulary, names specialNames, template templ
 		t.endOfTurn = int64(id)
 	}
 	t.readings = newReadings(v)
+	t.style = sync.OnceValues(t.findStyle)
 	return t, nil
 }
 
