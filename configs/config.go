@@ -25,8 +25,11 @@ type Config struct {
 
 // Model names the base model.
 type Model struct {
-	// Path is a Hugging Face folder: config.json, tokenizer and safetensors. Relative to the working directory.
+	// Path is a Hugging Face folder: config.json, tokenizer and safetensors, relative to the working directory.
+	// What is no folder here but has the form org/name, such as google/gemma-3-1b-it, is fetched from the Hub.
 	Path string `yaml:"path"`
+	// Revision is a branch, tag or commit of a model of the Hub; main when absent.
+	Revision string `yaml:"revision"`
 	// DType of the base weights and activations: auto (bfloat16 where the device computes it well, float32
 	// otherwise), bfloat16 or float32. Default auto. Never float16: Gemma's activations overflow it.
 	DType string `yaml:"dtype"`

@@ -58,6 +58,9 @@ func (c *Config) problems() []*Problem {
 
 func (m Model) check(check *checker, method string) {
 	check.path("model.path", m.Path, "name a folder with config.json, tokenizer and safetensors, such as models/pocket")
+	if strings.ContainsFunc(m.Revision, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		check.bad("model.revision", "must be a branch, a tag or a commit of the Hub, got %q", m.Revision)
+	}
 	check.dtype("model.dtype", m.DType, "auto", "bfloat16", "float32")
 	check.oneOf("model.init", m.Init, "pretrained", "random")
 	if m.Init == "random" && method == "lora" {

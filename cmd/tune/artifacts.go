@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"sort"
 
-	"tune/configs"
 	"tune/datasets"
 	"tune/internal/runstore"
 )
@@ -21,7 +20,7 @@ import (
 type hashSet struct{ model, train, validation string }
 
 // hashInBackground hashes the base model while it is being loaded: both wait for the same disk, once.
-func hashInBackground(cfg *configs.Config, train, validation *datasets.Dataset) func() (hashSet, error) {
+func hashInBackground(modelDir string, train, validation *datasets.Dataset) func() (hashSet, error) {
 	h := hashSet{train: train.SHA256}
 	if validation != nil {
 		h.validation = validation.SHA256
@@ -29,7 +28,7 @@ func hashInBackground(cfg *configs.Config, train, validation *datasets.Dataset) 
 	done := make(chan error, 1)
 	go func() {
 		var err error
-		h.model, err = hashModel(cfg.Model.Path)
+		h.model, err = hashModel(modelDir)
 		done <- err
 	}()
 	return func() (hashSet, error) {

@@ -28,7 +28,7 @@ func dataCommand() *cli.Command {
 			"   tune data configs/bluey.yaml",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "model",
-				Usage: "a model `FOLDER`, for its tokenizer (default: the config's, or " + usualModel + ")"},
+				Usage: "a model `FOLDER`, or a name on the Hub, for its tokenizer (default: the config's, or " + usualModel + ")"},
 			&cli.IntFlag{Name: "max-length", Usage: "cut rows to `N` tokens (default: the config's, or 512)"},
 			&cli.StringFlag{Name: "loss-on", Usage: "learn `replies` or all (default: the config's, or replies)"},
 			&cli.IntFlag{Name: "rows", Usage: "show `N` rows of each file", Value: 3},
@@ -44,6 +44,7 @@ type dataReport struct {
 	MaxLength int          `json:"max_length"`
 	LossOn    string       `json:"loss_on"`
 	Files     []fileReport `json:"files"`
+	revision  string       // of a model of the Hub
 }
 
 type fileReport struct {
@@ -63,7 +64,13 @@ func describeData(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	tok, err := tokenizer.Open(r.Model)
+	ctx, stop := untilInterrupted(c.Context)
+	defer stop()
+	dir, _, err := resolveTokenizer(ctx, c.App.ErrWriter, r.Model, r.revision)
+	if err != nil {
+		return err
+	}
+	tok, err := tokenizer.Open(dir)
 	if err != nil {
 		return badInput{err, "--model must name a Hugging Face model folder with a tokenizer"}
 	}
@@ -95,9 +102,10 @@ func dataSettings(c *cli.Context, path string) (dataReport, []string, error) {
 			paths = append(paths, cfg.Data.Validation)
 		}
 	}
-	r := dataReport{Model: cfg.Model.Path, MaxLength: cfg.Data.MaxLength, LossOn: cfg.Data.LossOn}
+	r := dataReport{Model: cfg.Model.Path, MaxLength: cfg.Data.MaxLength, LossOn: cfg.Data.LossOn,
+		revision: cfg.Model.Revision}
 	if c.IsSet("model") {
-		r.Model = c.String("model")
+		r.Model, r.revision = c.String("model"), ""
 	}
 	if c.IsSet("max-length") {
 		if err := atLeast(c, "max-length", 2); err != nil { // a row of one token predicts nothing

@@ -34,7 +34,7 @@ func generateCommand() *cli.Command {
 			"   tune generate --model models/pocket --temperature 0.8 Tell me a story",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "run", Usage: "a `RUN`: an id or the start of one, a name, or last"},
-			&cli.StringFlag{Name: "model", Usage: "a model `FOLDER`: config.json, tokenizer and safetensors"},
+			&cli.StringFlag{Name: "model", Usage: "a model `FOLDER`, or a name on the Hub such as google/gemma-3-1b-it"},
 			&cli.StringFlag{Name: "adapter", Usage: "an adapter `FOLDER` in PEFT's format, for --model"},
 			&cli.StringFlag{Name: "system", Usage: "a system message with this `TEXT`"},
 			&cli.IntFlag{Name: "max-new-tokens", Usage: "end after `N` tokens", Value: 200},
@@ -50,9 +50,11 @@ func generateCommand() *cli.Command {
 
 // source is where a model comes from.
 type source struct {
-	model   string // folder
-	adapter string // folder, or "" for none
-	sha256  string // what the model was when the adapter was trained, or "" where nobody knows
+	model    string // folder, or the name of a model of the Hub
+	hub      bool   // model may be such a name
+	revision string // of a model of the Hub; "" for main
+	adapter  string // folder, or "" for none
+	sha256   string // what the model was when the adapter was trained, or "" where nobody knows
 }
 
 func generate(c *cli.Context) error {
@@ -75,6 +77,13 @@ func generate(c *cli.Context) error {
 		return badInput{fmt.Errorf("--device: %w", err), "tune doctor shows what this machine has"}
 	}
 	torch.SetThreads(machine.PhysicalCores())
+	ctx, stop := untilInterrupted(c.Context)
+	defer stop()
+	if from.hub {
+		if from.model, _, err = resolveModel(ctx, c.App.ErrWriter, from.model, from.revision); err != nil {
+			return err
+		}
+	}
 	tok, err := tokenizer.Open(from.model)
 	if err != nil {
 		return badInput{err, "a model is a Hugging Face folder: config.json, tokenizer and safetensors"}
@@ -88,8 +97,6 @@ func generate(c *cli.Context) error {
 		return badInput{fmt.Errorf("%s: %w", from.model, err), ""}
 	}
 
-	ctx, stop := untilInterrupted(c.Context)
-	defer stop()
 	changed := from.changed()
 	return torch.Run(func(s *torch.Scope) error {
 		m, err := model.Load(s, from.model, model.Options{Device: device, DType: chooseDType(c.String("dtype"), device)})
@@ -161,7 +168,7 @@ func sourceOf(c *cli.Context) (source, error) {
 	case run == "" && dir == "":
 		return source{}, badInput{errors.New("tune generate: want --run RUN or --model FOLDER"), "tune generate --run last PROMPT"}
 	case run == "":
-		return source{model: dir, adapter: adapter}, nil
+		return source{model: dir, hub: true, adapter: adapter}, nil
 	}
 	store, err := openRuns(c)
 	if err != nil {
@@ -172,10 +179,20 @@ func sourceOf(c *cli.Context) (source, error) {
 	if err == nil {
 		artifacts, err = store.Artifacts(c.Context, row.ID)
 	}
+	var events []runstore.Event
+	if err == nil {
+		events, err = store.Events(c.Context, row.ID)
+	}
 	if err := closing(store, err); err != nil {
 		return source{}, err
 	}
-	return sourceOfRun(&row, artifacts, filepath.Dir(c.String("db")))
+	from, err := sourceOfRun(&row, artifacts, filepath.Dir(c.String("db")))
+	if from.adapter != "" {
+		// Only a run on a model of the Hub has a revision; a folder of such a name that is gone is not looked for there.
+		from.revision = revisionOf(events)
+		from.hub = from.revision != ""
+	}
+	return from, err
 }
 
 // sourceOfRun finds what a run has left. Its paths are those of the folder that it ran in: this one, or else the

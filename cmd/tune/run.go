@@ -62,6 +62,7 @@ type session struct {
 	row      runstore.Run
 	out      *console
 	dir      string // where the run's files go
+	modelDir string // of the base model: model.path, or its place in the cache
 	began    time.Time
 	loading  time.Duration
 	saving   time.Duration
@@ -166,9 +167,12 @@ func (r *session) work(ctx context.Context) error {
 	torch.SetThreads(cfg.Threads)
 	dtype := chooseDType(cfg.Model.DType, device)
 
-	tok, err := tokenizer.Open(cfg.Model.Path)
+	if err := r.findModel(ctx); err != nil {
+		return err
+	}
+	tok, err := tokenizer.Open(r.modelDir)
 	if err != nil {
-		return badInput{err, "model.path must name a Hugging Face model folder: config.json, tokenizer and safetensors"}
+		return badInput{err, "model.path must name a Hugging Face model folder (config.json, tokenizer, safetensors) or a model of the Hub (org/name)"}
 	}
 	if len(cfg.Sample.Prompts) > 0 {
 		if _, _, err := tok.Chat([]tokenizer.Message{{Role: "user", Content: "Hello"}}, true); err != nil {
@@ -190,10 +194,10 @@ func (r *session) work(ctx context.Context) error {
 			return err
 		}
 	}
-	hashes := hashInBackground(cfg, rows, validation)
+	hashes := hashInBackground(r.modelDir, rows, validation)
 
 	return torch.Run(func(s *torch.Scope) error {
-		m, err := model.Load(s, cfg.Model.Path, model.Options{DType: dtype, Device: device,
+		m, err := model.Load(s, r.modelDir, model.Options{DType: dtype, Device: device,
 			Random: cfg.Model.Init == "random", Seed: cfg.Seed})
 		if err != nil {
 			return loadError(err)
@@ -235,6 +239,19 @@ func (r *session) work(ctx context.Context) error {
 		}
 		return errors.Join(err, r.save(ctx, s, m, adapter))
 	})
+}
+
+// findModel fetches a model of the Hub where model.path names one, and records which commit it is of.
+func (r *session) findModel(ctx context.Context) (err error) {
+	var commit string
+	r.modelDir, commit, err = resolveModel(ctx, r.out.err, r.cfg.Model.Path, r.cfg.Model.Revision)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("%w while fetching %s: the next run goes on where it stopped", trainer.ErrInterrupted, r.cfg.Model.Path)
+	case err != nil || commit == "":
+		return err
+	}
+	return r.RecordEvent(ctx, trainer.Event{Level: trainer.Info, Kind: modelRevision, Message: commit})
 }
 
 // openData opens a file of rows and tells what max_length has cut.
@@ -360,7 +377,7 @@ func (r *session) save(ctx context.Context, s *torch.Scope, m *model.Model, adap
 			dtype = torch.Float32
 		}
 		err = files.ReplaceDir(r.artifact, func(dir string) error {
-			if err := copyTokenizer(r.cfg.Model.Path, dir); err != nil {
+			if err := copyTokenizer(r.modelDir, dir); err != nil {
 				return err
 			}
 			return m.Save(s, dir, dtype)

@@ -30,12 +30,13 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("LANG", "C.UTF-8")
+			setUpHub(e)
 			e.Setenv("OMP_WAIT_POLICY", "passive") // scripts run side by side: none may spin on a core it waits for
 			return os.CopyFS(filepath.Join(e.WorkDir, "model"), os.DirFS(tiny))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"json": checkJSON, "code": checkCode, "bytes": checkBytes, "samesum": checkSameSum,
-			"copyartifacts": copyArtifacts,
+			"copyartifacts": copyArtifacts, "hub": startHub,
 		},
 		Condition: func(name string) (bool, error) {
 			if device, ok := strings.CutPrefix(name, "device:"); ok {

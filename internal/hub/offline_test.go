@@ -1,0 +1,239 @@
+package hub
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"tune/internal/hub/hubtest"
+)
+
+func TestOffline(t *testing.T) {
+	s, c := newHub(t, modelFiles())
+	c.Offline = true
+	_, err := c.Snapshot(t.Context(), repo, "", nil)
+	if e, _ := errors.AsType[*Error](err); !errors.Is(err, ErrNotCached) || e.Hint == "" ||
+		err.Error() != repo+" at main is not in the cache "+c.Cache+", and HF_HUB_OFFLINE is set" {
+		t.Errorf("%v", err)
+	}
+	c.Offline = false
+	dir, err := c.Snapshot(t.Context(), repo, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Requests()
+	c.Offline = true
+	for _, revision := range []string{"", "main", filepath.Base(dir)} {
+		if got, err := c.Snapshot(t.Context(), repo, revision, nil); got != dir || err != nil {
+			t.Errorf("revision %q: %s, %v", revision, got, err)
+		}
+	}
+	if seen := s.Requests(); len(seen) != 0 {
+		t.Errorf("requests though offline: %+v", seen)
+	}
+	if err := os.Remove(filepath.Join(dir, "model.safetensors")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Snapshot(t.Context(), repo, "", nil)
+	if !errors.Is(err, ErrNotCached) || !strings.Contains(err.Error(), "only in part in the cache "+c.Cache+": missing model.safetensors, and") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestUnreachable: what the cache has serves, and the user is told; without it the error names the cause.
+func TestUnreachable(t *testing.T) {
+	s, c := newHub(t, modelFiles())
+	dir, err := c.Snapshot(t.Context(), repo, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	var notes []string
+	got, err := c.Snapshot(t.Context(), repo, "", func(e Event) { notes = append(notes, e.Note) })
+	if err != nil || got != dir {
+		t.Errorf("%s, %v", got, err)
+	}
+	if len(notes) != 1 || !strings.Contains(notes[0], "cannot read from "+s.URL) ||
+		!strings.HasSuffix(notes[0], "going on with what the cache has of main, commit "+filepath.Base(dir)[:12]) {
+		t.Errorf("notes %q", notes)
+	}
+	_, err = c.Snapshot(t.Context(), "google/gemma-3-1b-it", "", nil)
+	if e, _ := errors.AsType[*Error](err); !errors.Is(err, ErrUnreachable) || !strings.Contains(e.Hint, "HF_HUB_OFFLINE") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestRefusedThoughCached: an expired token is told, and how to go on without it.
+func TestRefusedThoughCached(t *testing.T) {
+	s, c := newHub(t, modelFiles())
+	if _, err := c.Snapshot(t.Context(), repo, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Known = "hf_new"
+	old := &Client{Endpoint: c.Endpoint, Cache: c.Cache, Token: "hf_old", TokenSource: "HF_TOKEN"}
+	_, err := old.Snapshot(t.Context(), repo, "", nil)
+	if e, _ := errors.AsType[*Error](err); !errors.Is(err, ErrToken) || !strings.HasSuffix(e.Hint, "HF_HUB_OFFLINE=1 uses the copy in the cache") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestList(t *testing.T) {
+	files := modelFiles()
+	s, c := newHub(t, files)
+	if models, err := c.List(); err != nil || models != nil {
+		t.Fatalf("an empty cache has %v (%v)", models, err)
+	}
+	dir, err := c.Snapshot(t.Context(), repo, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := s.Add(repo, "v1/final", files)
+	if _, err := c.Snapshot(t.Context(), repo, "v1/final", nil); err != nil {
+		t.Fatal(err)
+	}
+	// A download of another model that broke off in its weights for good.
+	s.Add("org/half.model", "main", files)
+	s.Cuts = append(cuts(1<<20), slices.Repeat([]int{10}, 20)...)
+	if _, err := c.Snapshot(t.Context(), "org/half.model", "", nil); !errors.Is(err, ErrUnreachable) {
+		t.Fatal(err)
+	}
+	// And what is no model at all.
+	for _, folder := range []string{"datasets--a--b/snapshots", "models--org--bare/refs", "models--org--bare/snapshots/not-a-commit"} {
+		if err := os.MkdirAll(filepath.Join(c.Cache, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := c.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size int64
+	for _, name := range wanted {
+		size += int64(len(files[name]))
+	}
+	want := []CachedModel{
+		{Repo: repo, Commit: commit, Revisions: []string{"main", "v1/final"}, Dir: dir, Bytes: size},
+		{Repo: "org/half.model", Commit: commit, Dir: filepath.Join(c.repoDir("org/half.model"), "snapshots", commit),
+			Bytes: size - 3<<20 + 1<<20 + 4*10, Missing: []string{"model.safetensors"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestMissingShards(t *testing.T) {
+	_, c := newHub(t, shardFiles())
+	dir, err := c.Snapshot(t.Context(), repo, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "model-00002-of-00002.safetensors")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Cached(repo, ""); !errors.Is(err, ErrNotCached) || !strings.HasSuffix(err.Error(), "missing model-00002-of-00002.safetensors") {
+		t.Errorf("%v", err)
+	}
+	if _, err := c.Snapshot(t.Context(), repo, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Cached(repo, ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCacheThatCannotBeWritten serves all the same when nothing has to be written.
+func TestCacheThatCannotBeWritten(t *testing.T) {
+	if os.Geteuid() == 0 {
+		// Root may write anywhere: what matters is that nothing tries to, which the times of the files show.
+		t.Log("as root: looking at the folders' times only")
+	}
+	_, c := newHub(t, modelFiles())
+	dir, err := c.Snapshot(t.Context(), repo, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders := []string{dir, filepath.Join(c.repoDir(repo), "refs"), filepath.Join(c.repoDir(repo), "blobs"), c.repoDir(repo), c.Cache}
+	var before []os.FileInfo
+	for _, folder := range folders {
+		if err := os.Chmod(folder, 0o555); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = os.Chmod(folder, 0o755) }()
+		info, err := os.Stat(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before = append(before, info)
+	}
+	if _, err := c.Snapshot(t.Context(), repo, "", nil); err != nil {
+		t.Error(err)
+	}
+	for i, folder := range folders {
+		if after, err := os.Stat(folder); err != nil || !after.ModTime().Equal(before[i].ModTime()) {
+			t.Errorf("%s was written to (%v)", folder, err)
+		}
+	}
+}
+
+// TestSharedWithPython: a cache as huggingface_hub writes it, with more files and without our locks.
+func TestSharedWithPython(t *testing.T) {
+	files := modelFiles()
+	s, c := newHub(t, files)
+	commit := s.Add(repo, "main", files)
+	root := c.repoDir(repo)
+	for _, dir := range []string{"blobs", "refs", "snapshots/" + commit, ".no_exist/" + commit} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range append([]string{"README.md"}, wanted...) {
+		hash := hubtest.Hash(name, files[name])
+		if err := os.WriteFile(filepath.Join(root, "blobs", hash), files[name], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("../../blobs/"+hash, filepath.Join(root, "snapshots", commit, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(root, "refs", "main"), []byte(commit), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := c.Snapshot(t.Context(), repo, "", nil)
+	if err != nil || filepath.Base(dir) != commit {
+		t.Fatalf("%s, %v", dir, err)
+	}
+	if seen := s.Requests(); len(seen) != 1 {
+		t.Errorf("requests %+v", seen)
+	}
+}
+
+// TestTokenizerLeavesTheWeights: and Snapshot fetches them later.
+func TestTokenizerLeavesTheWeights(t *testing.T) {
+	files := modelFiles()
+	s, c := newHub(t, files)
+	dir, err := c.Tokenizer(t.Context(), repo, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return name == "model.safetensors" })
+	sameFiles(t, dir, small, files)
+	if missing, err := Missing(dir); err != nil || !slices.Equal(missing, []string{"model.safetensors"}) {
+		t.Errorf("missing %v, %v", missing, err)
+	}
+	offline := &Client{Endpoint: s.URL, Cache: c.Cache, Offline: true}
+	if again, err := offline.Tokenizer(t.Context(), repo, "", nil); again != dir || err != nil {
+		t.Errorf("%s, %v", again, err)
+	}
+	if _, err := offline.Snapshot(t.Context(), repo, "", nil); !errors.Is(err, ErrNotCached) {
+		t.Errorf("%v, want ErrNotCached", err)
+	}
+	if _, err := c.Snapshot(t.Context(), repo, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	sameFiles(t, dir, wanted, files)
+}
