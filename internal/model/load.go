@@ -2,7 +2,6 @@ package model
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -204,15 +203,12 @@ func (m *Model) Trainable(s *torch.Scope) *torch.Flat {
 	return flat
 }
 
-// Save writes the model to dir, which must exist: config.json with the new dtype, and model.safetensors.
+// Save writes the text model to dir, which must exist: config.json with the new dtype, and model.safetensors.
 func (m *Model) Save(s *torch.Scope, dir string, dtype torch.DType) error {
-	spelling := map[torch.DType]struct {
-		file safetensors.DType
-		json string
-	}{torch.BFloat16: {safetensors.BF16, "bfloat16"}, torch.Float32: {safetensors.F32, "float32"}}[dtype]
+	stored := map[torch.DType]safetensors.DType{torch.BFloat16: safetensors.BF16, torch.Float32: safetensors.F32}[dtype]
 	var tensors []safetensors.Tensor
 	for _, p := range m.Parameters() {
-		tensors = append(tensors, safetensors.Tensor{Name: p.Name, DType: spelling.file, Shape: p.Shape, Data: func(w io.Writer) error {
+		tensors = append(tensors, safetensors.Tensor{Name: p.Name, DType: stored, Shape: p.Shape, Data: func(w io.Writer) error {
 			return s.Nest(func(s *torch.Scope) error {
 				b := s.ReadBytes(s.Cast(*p.Field, dtype))
 				if err := s.Err(); err != nil {
@@ -227,19 +223,11 @@ func (m *Model) Save(s *torch.Scope, dir string, dtype torch.DType) error {
 		return err
 	}
 
-	var fields map[string]any
-	decoder := json.NewDecoder(bytes.NewReader(m.Config.Raw))
-	decoder.UseNumber() // a float64 in between would respell 1000000.0
-	if err := decoder.Decode(&fields); err != nil {
-		return err
-	}
-	delete(fields, "dtype")
-	fields["torch_dtype"] = spelling.json
-	b, err := json.MarshalIndent(fields, "", "  ")
+	b, err := m.Config.TextJSON(dtype.String())
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "config.json"), append(b, '\n'), 0o644)
+	return os.WriteFile(filepath.Join(dir, "config.json"), b, 0o644)
 }
 
 func equal(a, b []int64) bool {

@@ -2,6 +2,7 @@ package model
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -98,28 +99,41 @@ func TestLoadAcceptsATiedHeadWrittenOut(t *testing.T) {
 	})
 }
 
+// Of every family, and of a multimodal checkpoint the text model, which is then one of its own.
 func TestSaveThenLoadIsBitExact(t *testing.T) {
-	dir, out := filepath.Join(golden.Dir(t), "gemma3", "model"), t.TempDir()
-	inScope(t, func(s *torch.Scope) error {
-		m, err := load(s, dir)
-		if err != nil {
-			return err
-		}
-		if err := m.Save(s, out, torch.Float32); err != nil {
-			return err
-		}
-		again, err := load(s, out)
-		if err != nil {
-			return err
-		}
-		other := again.Parameters()
-		for i, p := range m.Parameters() {
-			if !bytes.Equal(s.ReadBytes(*p.Field), s.ReadBytes(*other[i].Field)) {
-				t.Errorf("%s differs", p.Name)
-			}
-		}
-		return s.Err()
-	})
+	for _, dir := range golden.Cases(t, "gemma") {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			out := t.TempDir()
+			inScope(t, func(s *torch.Scope) error {
+				m, err := load(s, filepath.Join(dir, "model"))
+				if err != nil {
+					return err
+				}
+				if err := m.Save(s, out, torch.Float32); err != nil {
+					return err
+				}
+				again, err := load(s, out)
+				if err != nil {
+					return err
+				}
+				other := again.Parameters()
+				for i, p := range m.Parameters() {
+					if !bytes.Equal(s.ReadBytes(*p.Field), s.ReadBytes(*other[i].Field)) {
+						t.Errorf("%s differs", p.Name)
+					}
+				}
+				want := m.Config
+				want.Raw, again.Config.Raw, want.TorchDType = nil, nil, "float32"
+				if want.Multimodal {
+					want.Multimodal, want.ModelType, want.Architecture = false, "gemma3_text", "Gemma3ForCausalLM"
+				}
+				if a, b := fmt.Sprintf("%+v", want), fmt.Sprintf("%+v", again.Config); a != b {
+					t.Errorf("the config was\n%s\nand is\n%s", a, b)
+				}
+				return s.Err()
+			})
+		})
+	}
 }
 
 func TestRandomStartFollowsTheSeed(t *testing.T) {
