@@ -1,10 +1,14 @@
-// Package files writes folders that appear whole or not at all.
+// Package files writes files and folders that appear whole or not at all.
 package files
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // ReplaceDir makes dir from what fill writes into an empty folder beside it. Until fill has returned and the
@@ -51,6 +55,42 @@ func ReplaceDir(dir string, fill func(dir string) error) (err error) {
 	return syncPath(parent)
 }
 
+// ReplaceFile puts what fill writes in the place of path, readable by everyone (mode 0644), whole or not at all: it is
+// written under another name in the same folder, synced, renamed, and the folder synced.
+func ReplaceFile(path string, fill func(io.Writer) error) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close() // a second Close is harmless
+			os.Remove(f.Name())
+		}
+	}()
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err := fill(w); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if err := f.Chmod(0o644); err != nil { // os.CreateTemp gives 0600, which hides a model from other accounts
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncPath(dir)
+}
+
 // syncAll makes the files of a folder, and the folder, last through a power cut.
 func syncAll(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -65,11 +105,16 @@ func syncAll(dir string) error {
 	return syncPath(dir)
 }
 
+// syncPath makes a file, or the names in a folder, last through a power cut.
 func syncPath(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	// Some file systems cannot sync a folder and say so; they have their own way of keeping a rename.
+	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+		return err
+	}
+	return nil
 }

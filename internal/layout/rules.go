@@ -52,7 +52,7 @@ var rules = []rule{
 	{pkg: "internal/adapterfile", may: []string{"internal/checkpoint", "internal/safetensors", "internal/files"}},
 	{pkg: "internal/checkpoint"},
 	{pkg: "internal/tokenizer", libs: []string{"github.com/mitsuhiko/minijinja/minijinja-go"}},
-	{pkg: "internal/safetensors", libs: []string{"golang.org/x/sys"}},
+	{pkg: "internal/safetensors", may: []string{"internal/files"}, libs: []string{"golang.org/x/sys"}},
 	{pkg: "internal/dashboard", may: []string{"internal/runstore", "internal/chart"}},
 	{pkg: "internal/runstore", libs: []string{"github.com/mattn/go-sqlite3"}},
 	{pkg: "internal/chart", libs: []string{"gonum.org/v1/plot", "golang.org/x/image"}},
