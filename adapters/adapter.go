@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
-	"strings"
 
 	"tune/configs"
 	"tune/internal/model"
@@ -16,26 +14,31 @@ import (
 type Adapter struct {
 	Config  configs.LoRA
 	Modules []*Linear
-	// Flat holds every A and B, and every magnitude, in the order of Modules.
+	// Flat holds every A and B, and every magnitude, in the order of Modules; with LoRA+ all of A come first.
 	Flat *torch.Flat
 
+	sizeA    int64 // elements of Flat that are A's, with LoRA+
 	training bool
 	off      bool
 	model    *model.Model
 }
 
-// New puts a fresh adapter on the model's target modules: A uniform in ±1/√in, B zero, so that it changes
-// nothing yet. The numbers come from Go's generator, so a seed gives the same ones on every platform.
-// The tensors belong to s.
+// New puts an adapter on the model. It is fresh: A uniform in ±1/√in, B zero, so that it changes nothing yet; the
+// numbers come from Go's generator, so a seed gives the same ones on every platform. With config.From it is that
+// folder's adapter, PEFT's or MLX's, and the seed is not used. The tensors belong to s.
 //
-// Errors: a target that matches no module, and a layer that the model does not have, with what there is.
+// Errors: a target, or a key of a pattern, that matches no module, and a layer that the model does not have, with
+// what there is; keys of config that the adapter of config.From contradicts, with both values.
 // Source: PEFT's reset_lora_parameters, kaiming_uniform_ with a = √5.
 func New(s *torch.Scope, m *model.Model, config configs.LoRA, seed int64) (*Adapter, error) {
-	names, err := targets(m, config)
+	if config.From != "" {
+		return startFrom(s, m, config)
+	}
+	plans, err := plansOf(m, config)
 	if err != nil {
 		return nil, err
 	}
-	a := place(s, m, config, names)
+	a := place(s, m, config, plans)
 	r := rand.New(rand.NewPCG(uint64(seed), 0x6c6f7261)) // a stream of its own beside data order and sampling
 	for _, l := range a.Modules {
 		shape := l.A.Shape()
@@ -55,73 +58,66 @@ func New(s *torch.Scope, m *model.Model, config configs.LoRA, seed int64) (*Adap
 	return a, s.Err()
 }
 
-// targets returns the full names of the modules that config chooses.
-func targets(m *model.Model, config configs.LoRA) ([]string, error) {
-	projections := m.Projections()
-	var modules []string
-	for _, p := range projections {
-		if !slices.Contains(modules, p.Module) {
-			modules = append(modules, p.Module)
-		}
-	}
-	wanted := config.TargetModules
-	if len(wanted) == 1 && wanted[0] == "all-linear" { // PEFT's word
-		wanted = modules
-	}
-	for _, name := range wanted {
-		if !slices.Contains(modules, name) {
-			return nil, fmt.Errorf("adapters: target module %q matches no module of %s (have %s)", name,
-				m.Config.Name(), strings.Join(modules, ", "))
-		}
-	}
-	for _, layer := range config.LayersToTransform {
-		if layer < 0 || layer >= len(m.Layers) {
-			return nil, fmt.Errorf("adapters: layers_to_transform: layer %d, the model has 0 to %d", layer, len(m.Layers)-1)
-		}
-	}
-	var names []string
-	for _, p := range projections {
-		if slices.Contains(wanted, p.Module) && (len(config.LayersToTransform) == 0 || slices.Contains(config.LayersToTransform, p.Layer)) {
-			names = append(names, p.Name)
-		}
-	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("adapters: no target module: target_modules is empty")
-	}
-	return names, nil
-}
-
-// place wraps the named modules with A and B of zeros.
-func place(s *torch.Scope, m *model.Model, config configs.LoRA, names []string) *Adapter {
+// place wraps the planned modules with A and B of zeros.
+func place(s *torch.Scope, m *model.Model, config configs.LoRA, plans []plan) *Adapter {
 	a := &Adapter{Config: config, model: m}
-	scale := config.Alpha / float64(config.Rank)
-	if config.UseRSLoRA {
-		scale = config.Alpha / math.Sqrt(float64(config.Rank))
+	planned := map[string]plan{}
+	for _, p := range plans {
+		planned[p.name] = p
 	}
-	rank := int64(config.Rank)
-	var shapes [][]int64
+	type leaf struct {
+		field *torch.Tensor
+		shape []int64
+	}
+	var first, rest []leaf
 	for _, p := range m.Projections() {
-		if !slices.Contains(names, p.Name) {
+		plan, ok := planned[p.Name]
+		if !ok {
 			continue
 		}
-		l := &Linear{Base: (*p.Linear).(*model.Dense), Scale: scale, adapter: a}
+		l := &Linear{Base: (*p.Linear).(*model.Dense), Scale: plan.scale, adapter: a}
+		rank := int64(plan.rank)
 		out, in := m.Shape(p.Module)
-		shapes = append(shapes, []int64{rank, in}, []int64{out, rank})
+		if a.loraPlus() { // A and the others learn at rates of their own: a stretch of the buffer for each
+			first = append(first, leaf{&l.A, []int64{rank, in}})
+			a.sizeA += rank * in
+		} else {
+			rest = append(rest, leaf{&l.A, []int64{rank, in}})
+		}
+		rest = append(rest, leaf{&l.B, []int64{out, rank}})
 		if config.UseDoRA {
-			shapes = append(shapes, []int64{out})
+			rest = append(rest, leaf{&l.Magnitude, []int64{out}})
 		}
 		a.Modules = append(a.Modules, l)
 		*p.Linear = l
 	}
+	all := append(first, rest...)
+	shapes := make([][]int64, len(all))
+	for i := range all {
+		shapes[i] = all[i].shape
+	}
 	a.Flat = s.NewFlat(m.Device, shapes)
-	leaves := a.Flat.Leaves
-	for _, l := range a.Modules {
-		l.A, l.B, leaves = leaves[0], leaves[1], leaves[2:]
-		if config.UseDoRA {
-			l.Magnitude, leaves = leaves[0], leaves[1:]
-		}
+	for i := range min(len(all), len(a.Flat.Leaves)) { // fewer after an error, which s keeps
+		*all[i].field = a.Flat.Leaves[i]
 	}
 	return a
+}
+
+// loraPlus reports whether A and the others learn at different rates.
+func (a *Adapter) loraPlus() bool {
+	return a.Config.LoRAPlusLRRatio != 0 && a.Config.LoRAPlusLRRatio != 1
+}
+
+// Parts returns the stretches of Flat that learn at rates of their own when A learns at lr: with LoRA+ all of A, then
+// B and the magnitudes; otherwise nil, one rate for all.
+//
+// Source: arXiv:2402.12354, section 4; PEFT's create_loraplus_optimizer, which puts parameters of one dimension, so
+// DoRA's magnitudes, in B's group, and decays both.
+func (a *Adapter) Parts(lr float64) []torch.Part {
+	if !a.loraPlus() {
+		return nil
+	}
+	return []torch.Part{{Len: a.sizeA, LR: lr}, {Len: a.Flat.Data.Len() - a.sizeA, LR: lr * a.Config.LoRAPlusLRRatio}}
 }
 
 // Train turns dropout on or off; it is off at first.

@@ -2,7 +2,6 @@ package adapters
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"tune/configs"
@@ -195,86 +195,32 @@ func TestSaveThenLoadIsBitExact(t *testing.T) {
 			return s.Err()
 		})
 		entries, _ := os.ReadDir(dir)
-		if len(entries) != 2 || entries[0].Name() != "adapter_config.json" || entries[1].Name() != "adapter_model.safetensors" {
-			t.Errorf("the folder holds %v, want PEFT's two files", entries)
+		if len(entries) != 3 || entries[0].Name() != "README.md" || entries[1].Name() != "adapter_config.json" || entries[2].Name() != "adapter_model.safetensors" {
+			t.Errorf("the folder holds %v, want PEFT's two files and a model card", entries)
 		}
 	}
 }
 
-// TestConfigHasPEFTsKeys compares with the file that PEFT wrote beside the reference adapter.
-func TestConfigHasPEFTsKeys(t *testing.T) {
-	var reference, ours map[string]any
-	golden.JSON(t, filepath.Join(gemma3Dir(t), "..", "adapter", "adapter_config.json"), &reference)
-	inScope(t, func(s *torch.Scope) error {
-		m, err := loadModel(s, gemma3Dir(t))
-		if err != nil {
-			return err
-		}
-		a, err := New(s, m, configs.LoRA{Rank: 8, Alpha: 16, TargetModules: []string{"all-linear"}}, 1)
-		if err != nil {
-			return err
-		}
-		b, err := json.Marshal(a.peftConfig("model"))
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(b, &ours)
-	})
-	for key, value := range ours {
-		want, known := reference[key]
-		if !known {
-			t.Errorf("%s is no key of PEFT's", key)
-			continue
-		}
-		a, _ := json.Marshal(value)
-		b, _ := json.Marshal(want)
-		if !bytes.Equal(a, b) {
-			t.Errorf("%s is %s, PEFT writes %s for the same adapter", key, a, b)
-		}
-	}
-}
-
-func TestLoadRefuses(t *testing.T) {
-	good, err := os.ReadFile(filepath.Join(gemma3Dir(t), "..", "adapter", "adapter_config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	weights, err := os.ReadFile(filepath.Join(gemma3Dir(t), "..", "adapter", "adapter_model.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for want, edit := range map[string]func(config map[string]any){
-		`peft_type: want LORA, got "IA3"`:      func(c map[string]any) { c["peft_type"] = "IA3" },
-		"modules_to_save: not supported":       func(c map[string]any) { c["modules_to_save"] = []string{"lm_head"} },
-		"rank_pattern: not supported":          func(c map[string]any) { c["rank_pattern"] = map[string]int{"q_proj": 4} },
-		`bias: want none, got "all"`:           func(c map[string]any) { c["bias"] = "all" },
-		"want [4 64]":                          func(c map[string]any) { c["r"] = 4 },
-		"lora_magnitude_vector is missing":     func(c map[string]any) { c["use_dora"] = true },
-		"r: must be at least 1, got 0":         func(c map[string]any) { c["r"] = 0 },
-		"lora_dropout: must be from 0 to belo": func(c map[string]any) { c["lora_dropout"] = 1 },
-	} {
-		dir := t.TempDir()
-		var config map[string]any
-		if err := json.Unmarshal(good, &config); err != nil {
-			t.Fatal(err)
-		}
-		edit(config)
-		b, _ := json.Marshal(config)
-		for name, data := range map[string][]byte{configFile: b, weightsFile: weights} {
-			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		err := torch.Run(func(s *torch.Scope) error {
-			m, err := loadModel(s, gemma3Dir(t))
+// TestConfigIsPEFTs compares with the file that PEFT wrote beside the reference adapter.
+func TestConfigIsPEFTs(t *testing.T) {
+	for _, class := range []string{"gemma3/adapter", "gemma3_mm/adapter_multimodal_names"} {
+		var reference, ours map[string]any
+		golden.JSON(t, filepath.Join(golden.Dir(t), class, "adapter_config.json"), &reference)
+		dir := filepath.Join(t.TempDir(), "adapter")
+		inScope(t, func(s *torch.Scope) error {
+			m, err := loadModel(s, filepath.Join(golden.Dir(t), class, "..", "model"))
 			if err != nil {
 				return err
 			}
-			_, err = Load(s, m, dir)
-			return err
+			a, err := New(s, m, configs.LoRA{Rank: 8, Alpha: 16, TargetModules: []string{"all-linear"}}, 1)
+			if err != nil {
+				return err
+			}
+			return a.Save(s, dir, "model")
 		})
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) {
-			t.Errorf("got %v, want %q and the file", err, want)
+		golden.JSON(t, filepath.Join(dir, "adapter_config.json"), &ours)
+		if diff := cmp.Diff(reference, ours); diff != "" {
+			t.Errorf("%s (-PEFT +ours):\n%s", class, diff)
 		}
 	}
 }
@@ -285,12 +231,12 @@ func TestAdapterOfAnotherModelIsRefused(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		m.Layers = m.Layers[:3]
+		m.Layers, m.Config.NumHiddenLayers = m.Layers[:3], 3
 		_, err = Load(s, m, filepath.Join(gemma3Dir(t), "..", "adapter"))
 		return err
 	})
-	if err == nil || !strings.Contains(err.Error(), "model.layers.3.") || !strings.Contains(err.Error(), "belongs to no module") {
-		t.Errorf("got %v, want the first tensor of layer 3", err)
+	if err == nil || !strings.Contains(err.Error(), "model.layers.3.self_attn.q_proj is no linear layer of this Gemma3ForCausalLM with 3 layers") {
+		t.Errorf("got %v, want the first module of layer 3", err)
 	}
 }
 

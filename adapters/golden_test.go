@@ -48,7 +48,7 @@ func forward(s *torch.Scope, m *model.Model, b golden.Batch, backward bool) (log
 // and folders such as rslora/ and dora/ that hold both.
 func adapterFolders(t *testing.T) map[string][3]string { // name → adapter, forward_adapter, model's case
 	found := map[string][3]string{}
-	for _, dir := range golden.Cases(t, "gemma3") {
+	for _, dir := range golden.Cases(t, "gemma") {
 		name := filepath.Base(dir)
 		found[name] = [3]string{filepath.Join(dir, "adapter"), filepath.Join(dir, "forward_adapter.safetensors"), dir}
 		if alias := filepath.Join(dir, "adapter_multimodal_names"); exists(alias) {
@@ -120,7 +120,7 @@ func TestGoldenAdapter(t *testing.T) {
 // gradientOf finds the reference gradient of a tensor under either of its names.
 func gradientOf(want map[string]golden.Tensor, name string) ([]float32, bool) {
 	for key, tensor := range want {
-		key, ok := strings.CutPrefix(key, "grad."+prefix)
+		key, ok := strings.CutPrefix(key, "grad.base_model.model.")
 		if plain, text := checkpoint.PlainName(key); ok && text && plain == name {
 			return tensor.Floats, true
 		}
@@ -129,7 +129,7 @@ func gradientOf(want map[string]golden.Tensor, name string) ([]float32, bool) {
 }
 
 func TestGoldenAdapterGenerate(t *testing.T) {
-	for _, dir := range golden.Cases(t, "gemma3") {
+	for _, dir := range golden.Cases(t, "gemma") {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			var c struct {
 				Generation struct{ Prompt, Base, Adapter []int64 }

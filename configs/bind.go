@@ -43,7 +43,11 @@ func (b *binder) value(n ast.Node, key string, v reflect.Value) {
 	case reflect.Struct:
 		b.section(n, key, v)
 	case reflect.Slice:
-		b.list(n, key, v)
+		if isPattern(v.Type()) {
+			b.pattern(n, key, v)
+		} else {
+			b.list(n, key, v)
+		}
 	default:
 		b.scalar(n, key, v)
 	}
@@ -84,11 +88,7 @@ func (b *binder) section(n ast.Node, key string, v reflect.Value) {
 // list writes a sequence into the slice v. A single value is a list of one: `prompts: Why is the sky blue?`.
 func (b *binder) list(n ast.Node, key string, v reflect.Value) {
 	before := len(b.problems)
-	for old := range b.origins { // items of the list that this one replaces
-		if strings.HasPrefix(old, key+"[") {
-			delete(b.origins, old)
-		}
-	}
+	b.forget(key)
 	out := reflect.Zero(v.Type()) // [] and an absent list are the same thing
 	switch list := n.(type) {
 	case *ast.NullNode:
@@ -110,6 +110,53 @@ func (b *binder) list(n ast.Node, key string, v reflect.Value) {
 	}
 	if len(b.problems) == before {
 		v.Set(out)
+	}
+}
+
+// pattern writes the lines of a mapping into v, a Pattern, in the order of the file.
+func (b *binder) pattern(n ast.Node, key string, v reflect.Value) {
+	before := len(b.problems)
+	b.forget(key)
+	if _, empty := n.(*ast.NullNode); empty {
+		b.null(n, key, v)
+		return
+	}
+	mapping, ok := n.(ast.MapNode)
+	if !ok {
+		b.complain(n, key, "want %s, got %s", wanted(v.Type()), describe(n))
+		return
+	}
+	out := reflect.Zero(v.Type()) // {} and an absent mapping are the same thing
+	seen := map[string]bool{}
+	for it := mapping.MapRange(); it.Next(); {
+		name := keyName(it.Key())
+		full := fmt.Sprintf("%s[%q]", key, name)
+		if seen[name] {
+			b.report(it.Key(), full, "is given twice")
+			continue
+		}
+		seen[name] = true
+		line := reflect.New(v.Type().Elem()).Elem()
+		line.Field(0).SetString(name)
+		b.value(it.Value(), full, line.Field(1))
+		out = reflect.Append(out, line)
+	}
+	if len(b.problems) == before {
+		v.Set(out)
+	}
+}
+
+// isPattern reports whether t is a Pattern: the only slice of a struct in the schema.
+func isPattern(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct
+}
+
+// forget drops what is known of the items of a list that a later one replaces.
+func (b *binder) forget(key string) {
+	for old := range b.origins {
+		if strings.HasPrefix(old, key+"[") {
+			delete(b.origins, old)
+		}
 	}
 }
 

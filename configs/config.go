@@ -53,6 +53,33 @@ type LoRA struct {
 	UseDoRA bool `yaml:"use_dora"`
 	// LayersToTransform limits the adapter to these layers, counted from 0. Default: every layer.
 	LayersToTransform []int `yaml:"layers_to_transform"`
+	// RankPattern gives modules a rank of their own, as PEFT's: a key is a regular expression for a module's name or
+	// for what follows one of its dots, such as `v_proj` or `layers.0.self_attn.q_proj`; the first that matches counts.
+	RankPattern Pattern[int] `yaml:"rank_pattern"`
+	// AlphaPattern gives modules an alpha of their own, with the keys of rank_pattern.
+	AlphaPattern Pattern[float64] `yaml:"alpha_pattern"`
+	// LoRAPlusLRRatio is LoRA+, arXiv:2402.12354: B, and with use_dora the magnitude, learn at this many times the
+	// learning rate, which is A's. From 1 to 1000; the paper takes about 16, with a smaller learning_rate. 0, the
+	// default, is off and the same as 1.
+	LoRAPlusLRRatio float64 `yaml:"loraplus_lr_ratio"`
+	// ModulesToSave must be empty. In PEFT it names modules to train whole beside the adapter, such as lm_head. Gemma's
+	// head is its embedding: a trained copy of one no longer fits the other, and makes an adapter of megabytes one of
+	// gigabytes.
+	ModulesToSave []string `yaml:"modules_to_save"`
+	// From is an adapter to start from, a folder that PEFT or MLX wrote; from fresh numbers when absent. Rank, alpha,
+	// modules and layers, rsLoRA and DoRA are then the adapter's: leave those keys out, or say the same. Relative to the
+	// working directory.
+	From string `yaml:"from"`
+}
+
+// Pattern gives the modules that keys match a value of their own, in the order of the file: of two keys that match,
+// the first counts. In YAML it is a mapping.
+type Pattern[V int | float64] []PatternEntry[V]
+
+// PatternEntry is one line of a Pattern.
+type PatternEntry[V int | float64] struct {
+	Key   string // a regular expression for a module's name, or for what follows one of its dots
+	Value V
 }
 
 // Data says what to learn from.

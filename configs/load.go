@@ -22,7 +22,8 @@ const maxBytes = 64 << 10
 // Load returns the configuration in the YAML file at path: defaults, then the file, then each key=value of set
 // (dotted keys, values in YAML: "train.max_steps=20", "lora.target_modules=[q_proj, v_proj]").
 //
-// Name is the file's base name when nothing sets it, and target_modules: all-linear is written out.
+// Name is the file's base name when nothing sets it, and target_modules: all-linear is written out. With lora.from, the
+// keys of lora that the adapter decides are zero unless they are given.
 // Errors: every problem found, each with its place, one a line; errors.Is(err, ErrInvalid) holds for all of
 // them, and errors.Is(err, fs.ErrNotExist) for a file that is not there.
 func Load(path string, set []string) (*Config, error) {
@@ -54,6 +55,7 @@ func Parse(name string, src []byte, set []string) (*Config, error) {
 		base := filepath.Base(name)
 		cfg.Name = strings.TrimSuffix(strings.TrimSuffix(base, ".yaml"), ".yml")
 	}
+	b.startFromAdapter(&cfg)
 	cfg.LoRA.TargetModules = expandAllLinear(cfg.LoRA.TargetModules)
 
 	for _, p := range cfg.problems() {

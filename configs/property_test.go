@@ -2,6 +2,7 @@ package configs_test
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode"
@@ -69,6 +70,13 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// patternKey draws keys of rank_pattern and alpha_pattern: any text that is a regular expression.
+var patternKey = rapid.OneOf(rapid.StringN(1, 20, 256), rapid.SampledFrom([]string{"q_proj", "layers.0.self_attn.q_proj",
+	`layers\.[0-3]\..*`, "a: b", "yes", "~", "- x", "?", "# c", "12", "a, b"})).Filter(func(s string) bool {
+	_, err := regexp.Compile(s)
+	return err == nil
+})
+
 // drawConfig makes a valid configuration.
 func drawConfig(t *rapid.T) *configs.Config {
 	whole := func(name string, low, high int) int { return rapid.IntRange(low, high).Draw(t, name) }
@@ -99,7 +107,7 @@ func drawConfig(t *rapid.T) *configs.Config {
 		c.Model.Init = one("init", "pretrained", "random")
 	}
 	c.LoRA = configs.LoRA{
-		Rank: whole("rank", 1, 1<<20), Alpha: number("alpha", 1e-300, 1e300), Dropout: number("dropout", 0, 0.999),
+		Rank: whole("rank", 1, 1<<16), Alpha: number("alpha", 1e-300, 1e300), Dropout: number("dropout", 0, 0.999),
 		TargetModules: rapid.SliceOfNDistinct(rapid.SampledFrom(configs.LinearModules()), 1, 7, rapid.ID[string]).
 			Draw(t, "modules"),
 		UseRSLoRA: yes("rslora"), UseDoRA: yes("dora"),
@@ -107,6 +115,19 @@ func drawConfig(t *rapid.T) *configs.Config {
 	}
 	if yes("every layer") {
 		c.LoRA.LayersToTransform = nil
+	}
+	for _, key := range rapid.SliceOfNDistinct(patternKey, 0, 3, rapid.ID[string]).Draw(t, "rank keys") {
+		c.LoRA.RankPattern = append(c.LoRA.RankPattern, configs.PatternEntry[int]{Key: key, Value: whole("its rank", 1, 1<<16)})
+	}
+	for _, key := range rapid.SliceOfNDistinct(patternKey, 0, 3, rapid.ID[string]).Draw(t, "alpha keys") {
+		c.LoRA.AlphaPattern = append(c.LoRA.AlphaPattern, configs.PatternEntry[float64]{Key: key, Value: number("its alpha", 1e-300, 1e300)})
+	}
+	c.LoRA.LoRAPlusLRRatio = rapid.SampledFrom([]float64{0, 1, 16, 1000}).Draw(t, "ratio")
+	if yes("from an adapter") {
+		c.LoRA.From = path("from")
+		if yes("which decides all") {
+			c.LoRA = configs.LoRA{From: c.LoRA.From, Dropout: c.LoRA.Dropout, LoRAPlusLRRatio: c.LoRA.LoRAPlusLRRatio}
+		}
 	}
 	c.Data = configs.Data{Train: path("train"), Validation: path("validation"), MaxLength: whole("length", 2, 1<<20),
 		LossOn: one("loss", "replies", "all"), Shuffle: yes("shuffle"), PadToMaxLength: yes("pad")}

@@ -123,6 +123,9 @@ func wanted(t reflect.Type) string {
 	case reflect.Struct:
 		return "keys and values"
 	case reflect.Slice:
+		if isPattern(t) {
+			return "names with a number each, such as {v_proj: 4}"
+		}
 		if t.Elem().Kind() == reflect.String {
 			return "a list of texts"
 		}

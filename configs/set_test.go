@@ -32,6 +32,14 @@ func TestSet(t *testing.T) {
 		{"over the file", []string{"lora.rank=2"}, func(c *configs.Config) { c.LoRA.Rank = 2 }},
 		{"last wins", []string{"seed=1", "seed=-2"}, func(c *configs.Config) { c.Seed = -2 }},
 		{"back to none", []string{"lora.layers_to_transform="}, func(c *configs.Config) { c.LoRA.LayersToTransform = nil }},
+		{"pattern", []string{"lora.rank_pattern={v_proj: 2, q_proj: 8}"}, func(c *configs.Config) {
+			c.LoRA.RankPattern = configs.Pattern[int]{{Key: "v_proj", Value: 2}, {Key: "q_proj", Value: 8}}
+		}},
+		{"another pattern in its place", []string{"lora.alpha_pattern={a: 1}", "lora.alpha_pattern={}"},
+			func(*configs.Config) {}},
+		{"start from an adapter", []string{"lora.from=runs/a/adapter"}, func(c *configs.Config) {
+			c.LoRA = configs.LoRA{From: "runs/a/adapter", Rank: 4, LayersToTransform: []int{0, 1}}
+		}},
 		{"value with =", []string{"name=a=b"}, func(c *configs.Config) { c.Name = "a=b" }},
 		{"space around the key", []string{" name = x"}, func(c *configs.Config) { c.Name = "x" }},
 		{"a fault of the file put right", []string{"model.dtype=float32", "method=full", "model.init=random"},
@@ -82,6 +90,18 @@ func TestSetErrors(t *testing.T) {
 				"(want all-linear or some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj)"},
 		{"items of the file are gone", []string{"lora.layers_to_transform=-5"},
 			"--set lora.layers_to_transform=-5: lora.layers_to_transform[0]: must be at least 0, got -5"},
+		{"modules to save", []string{"lora.modules_to_save=[lm_head]"},
+			"--set lora.modules_to_save=[lm_head]: is not supported: Gemma's head is its embedding, so a trained copy of one no " +
+				"longer fits the other; train linear modules (lora.target_modules) or every weight (method: full)"},
+		{"in a pattern", []string{"lora.rank_pattern={q_proj: 0}"},
+			`--set lora.rank_pattern={q_proj: 0}: lora.rank_pattern["q_proj"]: must be at least 1, got 0`},
+		{"a line of a pattern", []string{"lora.rank_pattern.q_proj=4"},
+			`--set lora.rank_pattern.q_proj=4: unknown key "lora.rank_pattern.q_proj", did you mean "lora.rank_pattern"?`},
+		{"false against an adapter", []string{"lora.from=a", "lora.use_dora=false"},
+			"--set lora.use_dora=false: with lora.from the adapter decides: leave the key out, or say what the adapter has"},
+		{"no path", []string{`lora.from="a\0b"`}, `--set lora.from="a\0b": must not contain a zero byte, got "a\x00b"`},
+		{"another trainer's word for it", []string{"resume_adapter_file=a"},
+			`--set resume_adapter_file=a: unknown key "resume_adapter_file", did you mean "lora.from"?`},
 		{"in a section", []string{"lora={rank: 0, r: 1, rank: 2}"},
 			`--set lora={rank: 0, r: 1, rank: 2}: unknown key "lora.r", did you mean "lora.rank"?` + "\n" +
 				"--set lora={rank: 0, r: 1, rank: 2}: lora.rank: is given twice\n" +
@@ -117,6 +137,8 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"none", nil, nil},
 		{"lora that is not used", []string{"method=full"},
+			[]string{"lora: is not used: method full trains every weight and makes no adapter"}},
+		{"LoRA+ without LoRA", []string{"method=full", "lora={rank: 16, layers_to_transform: [], loraplus_lr_ratio: 16}"},
 			[]string{"lora: is not used: method full trains every weight and makes no adapter"}},
 		{"warm-up without end", []string{"train.max_steps=5", "train.warmup_steps=10"},
 			[]string{"train.warmup_steps: the run ends after 5 steps, before the learning rate has reached its peak"}},

@@ -8,7 +8,8 @@ import (
 
 // otherNames are words that other trainers use for our keys, too far from ours to be found by their letters.
 var otherNames = map[string]string{
-	"r": "lora.rank", "lora_r": "lora.rank",
+	"r": "lora.rank", "lora_r": "lora.rank", "lora_model_dir": "lora.from", "adapter_path": "lora.from",
+	"resume_adapter_file": "lora.from", "adapter_name_or_path": "lora.from",
 	"lr": "train.learning_rate", "epochs": "train.num_train_epochs", "steps": "train.max_steps",
 	"per_device_train_batch_size": "train.batch_size", "grad_accum": "train.gradient_accumulation_steps",
 	"optim": "train", "scheduler": "train.lr_scheduler_type", "lr_schedule": "train.lr_scheduler_type",

@@ -1,9 +1,12 @@
 package configs
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode"
@@ -11,6 +14,9 @@ import (
 
 // most bounds every count and size: far above any use, and low enough that products of them fit 64 bits.
 const most = 1 << 20
+
+// mostRank is the largest rank that adapter files are read with.
+const mostRank = 1 << 16
 
 // mostSteps bounds numbers of steps, which are only ever counted.
 const mostSteps = 1 << 40
@@ -69,12 +75,17 @@ func (m Model) check(check *checker, method string) {
 }
 
 func (l LoRA) check(check *checker) {
-	check.whole("lora.rank", l.Rank, 1, most)
-	check.above("lora.alpha", l.Alpha)
+	decided := l.From != "" // zero is what the adapter has
+	if !decided || l.Rank != 0 {
+		check.whole("lora.rank", l.Rank, 1, mostRank)
+	}
+	if !decided || l.Alpha != 0 {
+		check.above("lora.alpha", l.Alpha)
+	}
 	check.share("lora.dropout", l.Dropout)
 
 	known := LinearModules()
-	if len(l.TargetModules) == 0 {
+	if len(l.TargetModules) == 0 && !decided {
 		check.bad("lora.target_modules", "is empty, want all-linear or some of %s", strings.Join(known, ", "))
 	}
 	for i, module := range l.TargetModules {
@@ -97,6 +108,37 @@ func (l LoRA) check(check *checker) {
 		if slices.Index(l.LayersToTransform, layer) != i {
 			check.bad(key, "layer %d is listed twice", layer)
 		}
+	}
+	checkPattern(check, "lora.rank_pattern", l.RankPattern, func(key string, rank int) { check.whole(key, rank, 1, mostRank) })
+	checkPattern(check, "lora.alpha_pattern", l.AlphaPattern, check.above)
+	if r := l.LoRAPlusLRRatio; check.finite("lora.loraplus_lr_ratio", r) && r != 0 && (r < 1 || r > 1000) {
+		check.bad("lora.loraplus_lr_ratio", "must be 0 (off) or from 1 to 1000, got %v", r)
+	}
+	if len(l.ModulesToSave) > 0 {
+		check.bad("lora.modules_to_save", "is not supported: Gemma's head is its embedding, so a trained copy of one no longer "+
+			"fits the other; train linear modules (lora.target_modules) or every weight (method: full)")
+	}
+	if strings.ContainsRune(l.From, 0) {
+		check.bad("lora.from", "must not contain a zero byte, got %q", l.From)
+	}
+}
+
+// checkPattern checks the keys of a pattern as regular expressions, and each value with its own check.
+func checkPattern[V int | float64](check *checker, key string, p Pattern[V], value func(key string, v V)) {
+	const longest = 256
+	for i, line := range p {
+		at := fmt.Sprintf("%s[%q]", key, line.Key)
+		_, err := regexp.Compile(line.Key)
+		var wrong *syntax.Error
+		switch {
+		case line.Key == "" || len(line.Key) > longest:
+			check.bad(at, "want a module's name or a regular expression for some, in at most %d letters", longest)
+		case errors.As(err, &wrong):
+			check.bad(at, "is neither a module's name nor a regular expression: %s", wrong.Code)
+		case slices.ContainsFunc(p[:i], func(earlier PatternEntry[V]) bool { return earlier.Key == line.Key }):
+			check.bad(at, "is listed twice")
+		}
+		value(at, line.Value)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,7 +16,8 @@ import (
 // The text is written here and not by goccy/go-yaml, whose encoder loses carriage returns.
 func (c *Config) YAML() ([]byte, error) {
 	var out strings.Builder
-	writeSection(&out, "", reflect.ValueOf(*c))
+	left := c.leftToAdapter()
+	writeSection(&out, "", "", reflect.ValueOf(*c), func(key string) bool { return slices.Contains(left, key) })
 	if at := invalidUTF8([]byte(out.String())); at >= 0 {
 		line := 1 + strings.Count(out.String()[:at], "\n")
 		return nil, fmt.Errorf("write configuration: %q is not UTF-8", strings.Split(out.String(), "\n")[line-1])
@@ -23,14 +25,25 @@ func (c *Config) YAML() ([]byte, error) {
 	return []byte(out.String()), nil
 }
 
-// writeSection writes the fields of struct v, each line after indent.
-func writeSection(out *strings.Builder, indent string, v reflect.Value) {
+// writeSection writes the fields of struct v at the dotted key parent, each line after indent. Keys that are left out
+// say nothing by their absence but that they were absent.
+func writeSection(out *strings.Builder, indent, parent string, v reflect.Value, leftOut func(key string) bool) {
 	for i := range v.NumField() {
 		key, field := v.Type().Field(i).Tag.Get("yaml"), v.Field(i)
+		full := joinKey(parent, key)
 		switch {
+		case leftOut(full):
 		case field.Kind() == reflect.Struct:
 			fmt.Fprintf(out, "%s%s:\n", indent, key)
-			writeSection(out, indent+"  ", field)
+			writeSection(out, indent+"  ", full, field, leftOut)
+		case isPattern(field.Type()) && field.Len() > 0:
+			fmt.Fprintf(out, "%s%s:\n", indent, key)
+			for j := range field.Len() {
+				line := field.Index(j)
+				fmt.Fprintf(out, "%s  %s: %s\n", indent, formatText(line.Field(0).String()), formatScalar(line.Field(1)))
+			}
+		case isPattern(field.Type()):
+			fmt.Fprintf(out, "%s%s: {}\n", indent, key)
 		case field.Kind() == reflect.Slice && field.Len() > 0:
 			fmt.Fprintf(out, "%s%s:\n", indent, key)
 			for j := range field.Len() {

@@ -135,7 +135,7 @@ func sameAdapter(t *testing.T, dir string) func(s *torch.Scope, a *adapters.Adap
 
 func TestGoldenTrain(t *testing.T) {
 	followed := 0
-	for _, dir := range golden.Cases(t, "gemma3") {
+	for _, dir := range golden.Cases(t, "gemma") {
 		files, err := filepath.Glob(filepath.Join(dir, "*", "train.json"))
 		if err != nil {
 			t.Fatal(err)
@@ -161,7 +161,7 @@ func TestGoldenTrain(t *testing.T) {
 }
 
 func TestGoldenTrainBFloat16(t *testing.T) {
-	for _, dir := range golden.Cases(t, "gemma3") {
+	for _, dir := range golden.Cases(t, "gemma") {
 		files, _ := filepath.Glob(filepath.Join(dir, "*", "train_bfloat16.json"))
 		for _, file := range files {
 			folder := filepath.Dir(file)

@@ -162,7 +162,8 @@ func (l *Learner) Loss() (Loss, error) {
 }
 
 // Update divides the gradients by the step's target tokens, clips them, applies AdamW and starts the next step.
-// It returns the norm of the gradients before clipping. A norm that is not finite leaves the weights alone.
+// lr is the learning rate, with LoRA+ that of A. It returns the norm of the gradients before clipping; one that is
+// not finite leaves the weights alone.
 func (l *Learner) Update(lr float64) (gradNorm float64, err error) {
 	err = l.scope.Nest(func(s *torch.Scope) error {
 		tokens := float64(max(1, l.tokens))
@@ -175,8 +176,12 @@ func (l *Learner) Update(lr float64) (gradNorm float64, err error) {
 			scale *= min(1, limit/(gradNorm+1e-6)) // as torch.nn.utils.clip_grad_norm_
 		}
 		s.ScaleBy(l.flat.Grad, scale)
-		l.flat.Update(s, torch.AdamW{LR: lr, Beta1: l.options.AdamBeta1, Beta2: l.options.AdamBeta2,
-			Epsilon: l.options.AdamEpsilon, WeightDecay: l.options.WeightDecay})
+		adamw := torch.AdamW{LR: lr, Beta1: l.options.AdamBeta1, Beta2: l.options.AdamBeta2,
+			Epsilon: l.options.AdamEpsilon, WeightDecay: l.options.WeightDecay}
+		if l.adapter != nil {
+			adamw.Parts = l.adapter.Parts(lr)
+		}
+		l.flat.Update(s, adamw)
 		s.Zero(l.flat.Grad)
 		s.Zero(l.loss)
 		l.tokens = 0

@@ -83,8 +83,8 @@ func TestInterruptedRunKeepsWhatItLearned(t *testing.T) {
 	if row.Status != "interrupted" || len(row.Steps) == 0 || row.Wall <= 0 {
 		t.Errorf("status %q, %d steps, %g seconds", row.Status, len(row.Steps), row.Wall)
 	}
-	if len(row.Artifacts) != 2 {
-		t.Errorf("artifacts %v, want the adapter's two files", row.Artifacts)
+	if len(row.Artifacts) != 3 {
+		t.Errorf("artifacts %v, want the adapter's two files and its model card", row.Artifacts)
 	}
 	if code, out, errs := tune(t, "generate", "--run", "long", "--max-new-tokens", "2", "Hello"); code != 0 || out == "" {
 		t.Errorf("the adapter does not generate: code %d, %s", code, errs)

@@ -350,6 +350,7 @@ func (r *session) describe(ctx context.Context, hashes func() (hashSet, error), 
 	r.row.TotalSteps, r.row.TotalParameters, r.row.TrainableParameters = int64(steps), total, total
 	if adapter != nil {
 		r.row.TrainableParameters = adapter.Parameters()
+		r.row.LoRARank, r.row.LoRAAlpha = adapter.Config.Rank, runstore.Real(adapter.Config.Alpha) // those of lora.from, where it decides
 	}
 	r.row.TrainRows = int64(len(rows.Samples))
 	if validation != nil {

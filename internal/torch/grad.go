@@ -2,6 +2,7 @@ package torch
 
 // #include "shim.h"
 import "C"
+import "fmt"
 
 // Flat is one float32 buffer of which every trainable tensor is a view, with a second one for the gradients
 // and two for AdamW's moments: an update is then a handful of operators, however many tensors there are.
@@ -42,10 +43,21 @@ func (s *Scope) leaf(view, grad Tensor) Tensor {
 // AdamW are the settings of one update.
 type AdamW struct {
 	LR, Beta1, Beta2, Epsilon, WeightDecay float64
+	// Parts are stretches of the buffer, from its start on and together as long, that learn at rates of their own
+	// instead of LR; nil for one rate. Each takes the operators of an update anew, so there should be few.
+	Parts []Part
+}
+
+// Part is a stretch of a flat buffer with its learning rate.
+type Part struct {
+	Len int64
+	LR  float64
 }
 
 // Update applies AdamW with decoupled weight decay to the whole buffer, as PyTorch's does: bias correction,
 // epsilon outside the square root. It leaves Grad as it was.
+//
+// Errors: recorded on s; parts that are not as long as the buffer are one, and nothing is updated then.
 // Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.
 func (f *Flat) Update(s *Scope, o AdamW) {
 	if !f.m.Defined() {
@@ -55,9 +67,40 @@ func (f *Flat) Update(s *Scope, o AdamW) {
 	if !s.ready("adamw", f.Data, f.Grad, f.m, f.v) {
 		return
 	}
+	parts, covered := o.Parts, int64(0)
+	if parts == nil {
+		parts = []Part{{f.Data.Len(), o.LR}}
+	}
+	for _, part := range parts {
+		covered += part.Len
+	}
+	if covered != f.Data.Len() {
+		s.run.err = &OpError{Op: "adamw", Shapes: [][]int64{f.Data.Shape()},
+			Message: fmt.Sprintf("parts of %d numbers together", covered)}
+		return
+	}
 	f.step++
-	s.check("adamw", C.tune_adamw(f.Data.shim(), f.Grad.shim(), f.m.shim(), f.v.shim(), C.double(o.LR), C.double(o.Beta1),
-		C.double(o.Beta2), C.double(o.Epsilon), C.double(o.WeightDecay), C.int64_t(f.step)) != 0, f.Data)
+	at := int64(0)
+	for _, part := range parts {
+		if part.Len > 0 {
+			f.update(s, o, at, part)
+		}
+		at += part.Len
+	}
+}
+
+// update applies one step of AdamW to a stretch of the buffer.
+func (f *Flat) update(s *Scope, o AdamW, at int64, part Part) {
+	data, grad, m, v := f.Data, f.Grad, f.m, f.v
+	if part.Len < data.Len() {
+		data, grad = s.Narrow(data, 0, at, part.Len), s.Narrow(grad, 0, at, part.Len)
+		m, v = s.Narrow(m, 0, at, part.Len), s.Narrow(v, 0, at, part.Len)
+	}
+	if !s.ready("adamw", data, grad, m, v) {
+		return
+	}
+	s.check("adamw", C.tune_adamw(data.shim(), grad.shim(), m.shim(), v.shim(), C.double(part.LR), C.double(o.Beta1),
+		C.double(o.Beta2), C.double(o.Epsilon), C.double(o.WeightDecay), C.int64_t(f.step)) != 0, data)
 }
 
 // GradOf returns the gradient that Backward has left at a leaf.
