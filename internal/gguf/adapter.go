@@ -108,7 +108,7 @@ func adapterTensor(module string, c *checkpoint.Config) (string, error) {
 	for layer := range c.NumHiddenLayers {
 		for _, linear := range checkpoint.LinearModules() {
 			if checkpoint.LinearName(layer, linear) == module {
-				return tensorName(module+".weight", c.Family)
+				return TensorName(module+".weight", c.Family)
 			}
 		}
 	}
@@ -206,7 +206,7 @@ func setRanks(a *adapterfile.Adapter, alpha float64) {
 // readModule returns the adapter of one module, nil where the file has none, and strikes its tensors off left.
 func readModule(f *File, c *checkpoint.Config, layer int, linear string, alpha float64, left map[string]bool) (*adapterfile.Module, error) {
 	m := &adapterfile.Module{Name: checkpoint.LinearName(layer, linear)}
-	name, err := tensorName(m.Name+".weight", c.Family)
+	name, err := TensorName(m.Name+".weight", c.Family)
 	if err != nil {
 		return nil, err
 	}

@@ -317,7 +317,7 @@ func TestModelHoldsTheWeights(t *testing.T) {
 				t.Errorf("%d tensors, want %d", len(f.Tensors), len(c.Weights()))
 			}
 			for _, w := range c.Weights() {
-				name, err := tensorName(w.Name, c.Family)
+				name, err := TensorName(w.Name, c.Family)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -475,7 +475,7 @@ func TestAdapterKeepsItsProduct(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, m := range a.Modules {
-				ggufName, _ := tensorName(m.Name+".weight", c.Family)
+				ggufName, _ := TensorName(m.Name+".weight", c.Family)
 				b, err := f.Floats(ggufName + ".lora_b")
 				if err != nil {
 					t.Fatal(err)

@@ -42,7 +42,7 @@ func WriteModel(ctx context.Context, path string, c *checkpoint.Config, tok *tok
 	var fallbacks []string
 	var tensors []Tensor
 	for _, w := range c.Weights() {
-		name, err := tensorName(w.Name, c.Family)
+		name, err := TensorName(w.Name, c.Family)
 		if err != nil {
 			return nil, err
 		}

@@ -15,9 +15,10 @@ var moduleNames = map[string]string{
 	"pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
 }
 
-// tensorName returns what llama.cpp calls a weight of the text model.
+// TensorName returns what llama.cpp calls a weight of the text model.
+// Errors: a name that is no weight of a text model.
 // Source: ggml-org/llama.cpp, gguf-py/gguf/tensor_mapping.py.
-func tensorName(name string, family checkpoint.Family) (string, error) {
+func TensorName(name string, family checkpoint.Family) (string, error) {
 	switch name {
 	case checkpoint.EmbedTokens:
 		return "token_embd.weight", nil
