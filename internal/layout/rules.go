@@ -71,7 +71,8 @@ const (
 
 // forTests is what test files may import in every package, on top of what the package itself may.
 var forTests = struct{ may, libs []string }{
-	may: []string{"internal/hub/hubtest", "internal/golden", "internal/safetensors"},
+	may: []string{"internal/hub/hubtest", "internal/golden", "internal/safetensors", "internal/gguf",
+		"internal/tokenizer"},
 	libs: []string{"github.com/google/go-cmp", "pgregory.net/rapid", "github.com/rogpeppe/go-internal",
 		"github.com/gpustack/gguf-parser-go"},
 }
