@@ -138,7 +138,7 @@ func (m *Model) read(s *torch.Scope, files *safetensors.Set, dir string) error {
 			continue
 		}
 		data, _ := files.Bytes(name)
-		*p.Field = s.Bytes(data, from, p.Shape, m.DType, m.Device)
+		*p.Field = s.Bytes(data, from, p.Shape, m.DType, m.Device, safetensors.Release)
 	}
 	if name, ok := stored["lm_head.weight"]; ok && m.headIsTied(files, name) {
 		delete(stored, "lm_head.weight") // some converters write the tied head out
@@ -159,9 +159,24 @@ func (m *Model) read(s *torch.Scope, files *safetensors.Set, dir string) error {
 func (m *Model) headIsTied(files *safetensors.Set, head string) bool {
 	a, _ := files.Bytes(head)
 	for _, prefix := range []string{"model.", "language_model.model.", "model.language_model."} {
-		if b, ok := files.Bytes(prefix + "embed_tokens.weight"); ok {
-			return bytes.Equal(a, b)
+		b, ok := files.Bytes(prefix + "embed_tokens.weight")
+		if !ok {
+			continue
 		}
+		if len(a) != len(b) {
+			return false
+		}
+		const piece = 16 << 20 // both are read once and not kept
+		for at := 0; at < len(a); at += piece {
+			end := min(at+piece, len(a))
+			same := bytes.Equal(a[at:end], b[at:end])
+			safetensors.Release(a[at:end])
+			safetensors.Release(b[at:end])
+			if !same {
+				return false
+			}
+		}
+		return true
 	}
 	return false
 }

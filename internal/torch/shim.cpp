@@ -184,6 +184,15 @@ tune_tensor tune_from_memory(const void *data, const int64_t *shape, int ndim, i
   });
 }
 
+int tune_fill_from_memory(tune_tensor dst, int64_t at, const void *data, int64_t n, int dtype) {
+  return guard(0, [&]() -> int {
+    at::NoGradGuard no_grad;
+    auto borrowed = at::from_blob(const_cast<void *>(data), {n}, options(dtype, TUNE_CPU));
+    ref(dst).view({-1}).narrow(0, at, n).copy_(borrowed);
+    return 1;
+  });
+}
+
 tune_tensor tune_to(tune_tensor t, int dtype, int device) {
   return make([&]() -> at::Tensor {
     return ref(t).to(device_of_code(device), static_cast<at::ScalarType>(dtype));

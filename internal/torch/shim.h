@@ -24,6 +24,7 @@ void tune_synchronize(int device);
 // Making and moving tensors. dtype is at::ScalarType's number.
 tune_tensor tune_empty(const int64_t *shape, int ndim, int dtype, int device);
 tune_tensor tune_from_memory(const void *data, const int64_t *shape, int ndim, int dtype, int to_dtype, int device);
+int tune_fill_from_memory(tune_tensor dst, int64_t at, const void *data, int64_t n, int dtype);
 tune_tensor tune_to(tune_tensor t, int dtype, int device);
 int tune_copy_out(tune_tensor t, void *out, int64_t bytes);
 int tune_copy_into(tune_tensor dst, tune_tensor src);

@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/sugarme/gotch/libtch"
@@ -149,9 +150,16 @@ func fromSlice[T int64 | float32](s *Scope, v []T, dtype DType, shape []int64) T
 		C.int(dtype), C.int(dtype), C.int(CPU)))
 }
 
-// Bytes makes a tensor from the little-endian bytes of elements of type from, as a safetensors file holds
-// them, and converts it to dtype on device in one copy. The bytes may be a mapped file.
-func (s *Scope) Bytes(b []byte, from DType, shape []int64, dtype DType, device Device) Tensor {
+// pieceBytes is how much of a stored tensor is copied at a time.
+const pieceBytes = 16 << 20
+
+// Bytes makes a tensor from the little-endian bytes of elements of type from, as a safetensors file holds them,
+// converted to dtype on device. The bytes may be a mapped file.
+//
+// They are copied in pieces, and copied, where given, is called with each piece that is no longer needed: whoever
+// gives the pages of a mapped file back then never has a weight in memory twice. The tensor does not borrow the
+// mapping itself: merging writes into weights, and a file that is cut short would end a training run with SIGBUS.
+func (s *Scope) Bytes(b []byte, from DType, shape []int64, dtype DType, device Device, copied func(piece []byte)) Tensor {
 	if !s.ready("tensor") {
 		return Tensor{}
 	}
@@ -159,8 +167,21 @@ func (s *Scope) Bytes(b []byte, from DType, shape []int64, dtype DType, device D
 		s.run.err = &OpError{Op: "tensor", Shapes: [][]int64{shape}, Message: fmt.Sprintf("%d bytes of %s given", len(b), from)}
 		return Tensor{}
 	}
-	return s.adopt("tensor", C.tune_from_memory(unsafe.Pointer(unsafe.SliceData(b)), sizes(shape), C.int(len(shape)),
-		C.int(from), C.int(dtype), C.int(device)))
+	t := s.Empty(dtype, device, shape...)
+	at := int64(0)
+	for piece := range slices.Chunk(b, pieceBytes) {
+		if !s.ready("tensor", t) {
+			return Tensor{}
+		}
+		n := int64(len(piece)) / from.Size()
+		s.check("tensor", C.tune_fill_from_memory(t.shim(), C.int64_t(at), unsafe.Pointer(unsafe.SliceData(piece)), C.int64_t(n),
+			C.int(from)) != 0, t)
+		at += n
+		if copied != nil {
+			copied(piece)
+		}
+	}
+	return t
 }
 
 // Empty makes a tensor whose values are whatever the memory held.
