@@ -37,7 +37,7 @@ var rules = []rule{
 			"internal/safetensors", "internal/torch", "internal/files"},
 		torch: true,
 	},
-	{pkg: "internal/plan", may: []string{"configs", "internal/checkpoint"}},
+	{pkg: "internal/plan", may: []string{"configs", "internal/adapterfile", "internal/checkpoint"}},
 	{pkg: "datasets", may: []string{"configs", "internal/tokenizer"}},
 	{pkg: "configs", may: []string{"internal/checkpoint"}, libs: []string{"github.com/goccy/go-yaml"}},
 	{

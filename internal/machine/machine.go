@@ -44,6 +44,10 @@ func ReadFacts() (Facts, error) {
 	return f, err
 }
 
+// Memory returns the bytes that this process may use in all, a container's limit included, and what of them nobody
+// uses now. 0 is unknown.
+func Memory() (limit, available uint64) { return readMemory() }
+
 // PhysicalCores returns how many physical cores this process may keep busy: those of the machine that it is
 // allowed on, and no more than the share of a container (GOMAXPROCS, which knows it). At least 1. This is what
 // maths should use as threads: a second one on a core only gets in the way of the first.

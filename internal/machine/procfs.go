@@ -134,6 +134,55 @@ func memTotal(root fs.FS) uint64 {
 	return n << 10
 }
 
+// linuxMemory returns the memory that this process may use in all, and what of it nobody uses now: the machine's, and
+// no more than the limits of the control groups that it is in. 0 is unknown.
+func linuxMemory(root fs.FS) (limit, available uint64) {
+	kib := func(key string) uint64 {
+		s, _ := field(root, "proc/meminfo", key)
+		n, _ := strconv.ParseUint(strings.TrimSuffix(s, " kB"), 10, 54)
+		return n * 1024
+	}
+	limit, available = memTotal(root), kib("MemAvailable")
+	bytes := func(name string) (uint64, bool) {
+		n, err := strconv.ParseUint(line(root, name), 10, 64) // "max" where there is no limit
+		return n, err == nil
+	}
+	restrict := func(limitFile, usedFile string) {
+		most, ok := bytes(limitFile)
+		if !ok || most >= limit && limit > 0 {
+			return
+		}
+		limit = most
+		if used, ok := bytes(usedFile); ok {
+			available = min(available, most-min(used, most))
+		}
+	}
+	group := controlGroup(root)
+	for at := group; ; at = path.Dir(at) { // a group's parents limit it too
+		dir := path.Join("sys/fs/cgroup", at)
+		restrict(path.Join(dir, "memory.max"), path.Join(dir, "memory.current"))
+		if at == "." || at == "/" || at == "" {
+			break
+		}
+	}
+	restrict("sys/fs/cgroup/memory/memory.limit_in_bytes", "sys/fs/cgroup/memory/memory.usage_in_bytes") // version 1
+	return limit, available
+}
+
+// controlGroup returns the path of this process's group below /sys/fs/cgroup, in version 2's single tree.
+func controlGroup(root fs.FS) string {
+	b, err := fs.ReadFile(root, "proc/self/cgroup")
+	if err != nil {
+		return "."
+	}
+	for _, l := range strings.Split(string(b), "\n") {
+		if at, ok := strings.CutPrefix(l, "0::/"); ok && fs.ValidPath(path.Clean(at)) {
+			return path.Clean(at)
+		}
+	}
+	return "."
+}
+
 // onlineCPUs returns the numbers of the logical CPUs.
 func onlineCPUs(root fs.FS) []int {
 	if cpus := parseList(line(root, "sys/devices/system/cpu/online")); len(cpus) > 0 {

@@ -98,6 +98,14 @@ func (d Device) DeviceMemory() (m Memory, reserved int64) {
 	return Memory{int64(now), int64(peak)}, int64(taken)
 }
 
+// MemoryLimit returns the bytes that the device's driver lets tensors have: on an Apple GPU the working set that it
+// recommends, on CUDA what is free now; -1 where this libtorch cannot tell, and on the CPU.
+func (d Device) MemoryLimit() int64 {
+	n := int64(C.tune_device_memory_limit(C.int(d)))
+	lastError()
+	return n
+}
+
 // Version returns libtorch's version, such as "1.13.1".
 func Version() string { return C.GoString(C.tune_libtorch_version()) }
 

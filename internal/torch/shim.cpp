@@ -330,6 +330,20 @@ void tune_memory(int device, int64_t *now, int64_t *peak, int64_t *reserved) {
   });
 }
 
+int64_t tune_device_memory_limit(int device) {
+  return guard(int64_t(-1), [&]() -> int64_t {
+#ifdef TUNE_CUDA_MEMORY
+    size_t free_bytes = 0, total = 0;
+    if (device == TUNE_CUDA && cudaMemGetInfo(&free_bytes, &total) == cudaSuccess) return static_cast<int64_t>(free_bytes);
+#endif
+#if TUNE_TORCH >= 205  // the hook came with 2.5
+    if (device == TUNE_MPS) return static_cast<int64_t>(at::detail::getMPSHooks().getRecommendedMaxMemory());
+#endif
+    (void)device;
+    return -1;
+  });
+}
+
 void tune_process_memory(int64_t *now, int64_t *peak) {
   *now = *peak = -1;
 #if defined(__APPLE__)

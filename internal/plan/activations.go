@@ -1,0 +1,229 @@
+package plan
+
+import (
+	"strings"
+
+	"tune/internal/checkpoint"
+)
+
+// float is the size of a float32, in which norms, softmax, adapters and losses are computed.
+const float = 4
+
+// logitsBytes is internal/model's bound for one block of float32 logits.
+const logitsBytes = 256 * 262144 * float
+
+// needs is what one batch takes beyond what stays.
+type needs struct {
+	activations int64 // kept for the backward pass
+	logits      int64 // of one block of target rows
+	working     int64 // that operators make and drop
+}
+
+func (n needs) total() int64 { return n.activations + n.logits + n.working }
+
+// step returns what training on a batch takes at its peak, which is either the head, with every activation kept, or
+// the backward pass of the last layer.
+func (in *Inputs) step(b Batch) needs {
+	b = in.filled(b)
+	c := in.Model
+	var kept, largest int64
+	for layer := range c.NumHiddenLayers {
+		size := in.layer(layer, b)
+		kept += size
+		largest = max(largest, size)
+	}
+	if in.Config.Train.GradientCheckpointing {
+		// One tensor (N, D) a layer, and one layer's activations at a time when its turn comes.
+		kept = int64(c.NumHiddenLayers) * b.Tokens * c.HiddenSize * in.ElementSize
+	}
+	kept += b.Tokens*c.HiddenSize*in.ElementSize + in.shared(b)
+	head := needs{activations: kept, logits: in.head(b, true)}
+	back := needs{activations: kept, working: in.backward(b)}
+	if in.Config.Train.GradientCheckpointing {
+		back.activations += largest
+	}
+	if back.total() > head.total() {
+		return back
+	}
+	return head
+}
+
+// evaluation returns what a forward pass alone takes at its peak.
+func (in *Inputs) evaluation(b Batch) needs {
+	b = in.filled(b)
+	c := in.Model
+	// A few tensors of the widest kind live at a time, and every layer's output until the pass is over.
+	kept := int64(c.NumHiddenLayers+1)*b.Tokens*c.HiddenSize*in.ElementSize + in.shared(b)
+	head := needs{activations: kept, logits: in.head(b, false)}
+	wide := max(3*b.Tokens*c.IntermediateSize*float, in.scores(b))
+	if layer := (needs{activations: kept, working: wide}); layer.total() > head.total() {
+		return layer
+	}
+	return head
+}
+
+// filled is the batch with its lengths filled up to the bucket.
+func (in *Inputs) filled(b Batch) Batch {
+	up := func(n int64) int64 {
+		if in.Bucket <= 1 {
+			return n
+		}
+		return (n + in.Bucket - 1) / in.Bucket * in.Bucket
+	}
+	b.Tokens, b.Longest, b.Targets = up(b.Tokens), up(b.Longest), up(b.Targets)
+	return b
+}
+
+// shared returns what the layers of a batch share: a mask (T, T) and the rotary tables' rows for each kind of layer.
+func (in *Inputs) shared(b Batch) int64 {
+	kinds := int64(len(in.Model.Rope))
+	return kinds * (b.Longest*b.Longest*float + 2*b.Tokens*in.Model.HeadDim*in.ElementSize)
+}
+
+// layer returns the bytes that autograd keeps of one layer. A frozen weight needs no input in the backward pass; an
+// adapter's A needs its input in float32, which in float32 is the tensor itself and in bfloat16 a copy for each
+// adapter; its B needs (N, R). A norm keeps its input in float32. Gating keeps the gate, its GELU and the other
+// branch. Attention keeps its operands, filled up to (B, T), and softmax its result.
+func (in *Inputs) layer(layer int, b Batch) int64 {
+	c, e, n := in.Model, in.ElementSize, b.Tokens
+	d, f := c.HiddenSize, c.IntermediateSize
+	q, kv := c.NumAttentionHeads*c.HeadDim, c.NumKeyValueHeads*c.HeadDim
+	places := b.Rows * b.Longest
+
+	if layer < in.lowest() {
+		return n * d * e // nothing is trained here: only the output stays, until the pass is over
+	}
+	norm := func(width int64) int64 { // the input in float32, which in float32 is kept by whoever made it
+		if e == float {
+			return n * width * e
+		}
+		return n * width * float
+	}
+	total := n * d * e // the layer's output
+	if e != float {
+		total += norm(d) // input_layernorm; in float32 that is the output of the layer below
+	}
+	total += in.inputs(layer, b, d, "q_proj", "k_proj", "v_proj")
+	if c.Family == checkpoint.Gemma3 {
+		total += norm(q) + norm(kv)
+	}
+	total += places * (q + 2*kv) * e
+	total += in.scores(b)
+	total += in.inputs(layer, b, q, "o_proj")
+	if c.Family != checkpoint.Gemma1 {
+		total += 2 * norm(d) // behind attention and behind the MLP
+	}
+	total += norm(d) // before the MLP: the sum in between
+	total += in.inputs(layer, b, d, "gate_proj", "up_proj")
+	total += 3 * n * f * e
+	total += in.inputs(layer, b, f, "down_proj")
+	return total
+}
+
+// inputs returns what the adapters of modules that read one tensor of a width keep; with method full, what the
+// weights themselves keep.
+func (in *Inputs) inputs(layer int, b Batch, width int64, modules ...string) int64 {
+	if in.Config.Method == "full" {
+		kept := b.Tokens * width * in.ElementSize
+		if in.ElementSize != float { // and the weights, rounded for the product
+			for _, module := range modules {
+				out, inner := in.Model.LinearShape(module)
+				kept += out * inner * in.ElementSize
+			}
+		}
+		return kept
+	}
+	var kept, readers int64
+	for _, module := range modules {
+		rank, adapted := in.Modules[checkpoint.LinearName(layer, module)]
+		if !adapted {
+			continue
+		}
+		readers++
+		out, _ := in.Model.LinearShape(module)
+		kept += b.Tokens * rank * float
+		if in.Config.LoRA.UseDoRA {
+			kept += b.Tokens * out * float // what the magnitudes multiply
+		}
+		if in.Config.LoRA.Dropout > 0 {
+			kept += b.Tokens * width * (float + 1) // what dropout left, and its mask
+		}
+	}
+	if readers == 0 {
+		return 0
+	}
+	if in.ElementSize == float {
+		readers = 1 // one tensor serves all
+	}
+	if in.Config.LoRA.Dropout == 0 {
+		kept += readers * b.Tokens * width * float
+	}
+	return kept
+}
+
+// scores returns what attention keeps of its (T, T) weights: softmax's result in float32, and in bfloat16 the copy that
+// the product with the values reads; with a cap also tanh's result.
+func (in *Inputs) scores(b Batch) int64 {
+	if in.FusedAttention && in.Model.AttnLogitSoftcapping == 0 {
+		return 0
+	}
+	each := int64(float)
+	if in.ElementSize != float {
+		each += in.ElementSize
+	}
+	if in.Model.AttnLogitSoftcapping > 0 {
+		each += in.ElementSize
+	}
+	return b.Rows * in.Model.NumAttentionHeads * b.Longest * b.Longest * each
+}
+
+// backward returns what the backward pass of a layer makes at a time: gradients of the gated branch in float32, or of
+// the scores.
+func (in *Inputs) backward(b Batch) int64 {
+	c := in.Model
+	gated := 3 * b.Tokens * c.IntermediateSize * float
+	if in.FusedAttention && c.AttnLogitSoftcapping == 0 {
+		return gated
+	}
+	return max(gated, 3*b.Rows*c.NumAttentionHeads*b.Longest*b.Longest*float)
+}
+
+// head returns what the LM head takes: its input and gradient (M, D), and for one block of rows the logits in float32
+// and the temporary of their log-sum-exp, or what the soft cap makes in between.
+func (in *Inputs) head(b Batch, training bool) int64 {
+	c := in.Model
+	rows := min(b.Targets, max(1, logitsBytes/float/c.VocabSize))
+	blocks := int64(2)
+	if c.FinalLogitSoftcapping > 0 {
+		blocks = 3
+		if training {
+			blocks = 4
+		}
+	}
+	total := blocks * rows * c.VocabSize * float
+	total += 3 * b.Targets * c.HiddenSize * float
+	if in.Config.Method == "full" && training {
+		total += c.VocabSize * c.HiddenSize * float // the product that is added to the head's gradient
+		if in.ElementSize != float {
+			total += c.VocabSize * c.HiddenSize * in.ElementSize // the head, rounded
+		}
+	}
+	return total
+}
+
+// lowest returns the first layer that has something to train.
+func (in *Inputs) lowest() int {
+	if in.Config.Method == "full" {
+		return 0
+	}
+	for layer := range in.Model.NumHiddenLayers {
+		for _, module := range checkpoint.LinearModules() {
+			if _, ok := in.Modules[checkpoint.LinearName(layer, module)]; ok {
+				return layer
+			}
+		}
+	}
+	return in.Model.NumHiddenLayers
+}
+
+func lastPart(name string) string { return name[strings.LastIndexByte(name, '.')+1:] }

@@ -1,0 +1,32 @@
+package plan
+
+// Work returns the floating-point operations of training on a batch, matrix products only: forward, the gradient of
+// every input, with method full also that of every weight, and with gradient checkpointing the layers' forward pass a
+// second time. A product of (N, in) and (in, out) takes 2·N·in·out.
+func (in *Inputs) Work(b Batch) float64 {
+	c := in.Model
+	var layers float64 // of one token, forward
+	for _, w := range c.LayerWeights(0) {
+		if len(w.Shape) == 2 {
+			layers += 2 * float64(w.Len())
+		}
+	}
+	layers *= float64(c.NumHiddenLayers)
+	attention := 4 * float64(b.Rows*b.Longest*b.Longest*c.NumAttentionHeads*c.HeadDim) * float64(c.NumHiddenLayers)
+	var adapters float64
+	for name, rank := range in.Modules {
+		out, inner := c.LinearShape(lastPart(name))
+		adapters += 2 * float64(rank*(out+inner))
+	}
+	head := 2 * float64(b.Targets*c.VocabSize*c.HiddenSize)
+	forward := float64(b.Tokens)*layers + attention
+
+	total := 2*forward + attention + 2*head + 3*float64(b.Tokens)*adapters
+	if in.Config.Method == "full" {
+		total += float64(b.Tokens)*layers + head
+	}
+	if in.Config.Train.GradientCheckpointing {
+		total += forward
+	}
+	return total
+}
