@@ -20,5 +20,9 @@ model() {
 		echo "bench: making $dir" >&2
 		"$python" bench/make_model.py --shape "$1" --dtype "$2" --out "$dir"
 	fi
+	if [ ! -f "$dir/rows.jsonl" ]; then # with the tokenizer of models/pocket, whose ids are among the model's
+		cp models/pocket/tokenizer* "$dir"
+		"$python" bench/fold_rows.py "$dir/bench.jsonl" "$dir/rows.jsonl" 3072
+	fi
 	echo "$dir"
 }

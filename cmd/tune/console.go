@@ -34,7 +34,7 @@ func newConsole(out, err io.Writer) *console {
 }
 
 // start says what is about to be trained.
-func (c *console) start(row *runstore.Run) {
+func (c *console) start(row *runstore.Run, plan string) {
 	c.total = row.TotalSteps
 	c.line("run %s", row.ID)
 	device := row.Device
@@ -44,6 +44,7 @@ func (c *console) start(row *runstore.Run) {
 	c.line("%s on %s, %s, %d threads; libtorch %s", row.Chip, device, row.DType, row.Threads, row.LibtorchVersion)
 	c.line("%s: %s of %s parameters trained (%s); %d rows, %d steps", row.ModelPath, count(row.TrainableParameters),
 		count(row.TotalParameters), row.Method, row.TrainRows, row.TotalSteps)
+	c.line("%s", plan)
 }
 
 // count writes a number of parameters: 1.87 M.

@@ -241,10 +241,6 @@ func (e *export) findRun(ctx context.Context, ref string) error {
 	if err == nil {
 		artifacts, err = store.Artifacts(ctx, row.ID)
 	}
-	var events []runstore.Event
-	if err == nil {
-		events, err = store.Events(ctx, row.ID)
-	}
 	if err := closing(store, err); err != nil {
 		return err
 	}
@@ -252,7 +248,7 @@ func (e *export) findRun(ctx context.Context, ref string) error {
 	if e.from, err = sourceOfRun(&row, artifacts, filepath.Dir(e.c.String("db"))); err != nil || e.from.adapter == "" {
 		return err
 	}
-	e.from.revision = revisionOf(events)
+	e.from.revision = row.ModelRevision
 	e.from.hub = e.from.revision != ""
 	e.adapter, err = adapterfile.Read(e.from.adapter)
 	if err != nil {

@@ -9,13 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"tune/adapters"
-	"tune/internal/chart"
-	"tune/internal/machine"
 	"tune/internal/model"
 	"tune/internal/runstore"
 	"tune/internal/tokenizer"
@@ -29,118 +25,140 @@ func generateCommand() *cli.Command {
 		Usage:     "have a model, or what a run has made of it, answer",
 		ArgsUsage: "PROMPT",
 		Description: "PROMPT is what the user says; - reads it from standard input. The reply comes as it is written.\n" +
-			"--run takes the base model and the adapter, or the whole model, that a run has left.\n\n" +
+			"--run takes the base model and the adapter, or the whole model, that a run has left. Without\n" +
+			"--temperature the likeliest token is taken each time, so that the reply is the same each time.\n\n" +
 			"   tune generate --run last \"Why is the sky blue?\"\n" +
-			"   tune generate --model models/pocket --temperature 0.8 Tell me a story",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "run", Usage: "a `RUN`: an id or the start of one, a name, or last"},
-			&cli.StringFlag{Name: "model", Usage: "a model `FOLDER`, or a name on the Hub such as google/gemma-3-1b-it"},
-			&cli.StringFlag{Name: "adapter", Usage: "an adapter `FOLDER` in PEFT's format, for --model"},
+			"   tune generate --run last --compare \"Why is the sky blue?\"\n" +
+			"   tune generate --model models/pocket --temperature 0.8 --top-p 0.95 Tell me a story",
+		Flags: flags(voiceFlags(), samplingFlags(200), []cli.Flag{
 			&cli.StringFlag{Name: "system", Usage: "a system message with this `TEXT`"},
-			&cli.IntFlag{Name: "max-new-tokens", Usage: "end after `N` tokens", Value: 200},
-			&cli.Float64Flag{Name: "temperature", Usage: "0 takes the likeliest token each time, 1 draws as the model says"},
-			&cli.Int64Flag{Name: "seed", Usage: "fixes what is drawn", Value: 42},
-			&cli.StringFlag{Name: "device", Usage: "auto, mps, cuda or cpu", Value: "auto"},
-			&cli.StringFlag{Name: "dtype", Usage: "auto, bfloat16 or float32", Value: "auto"},
-			databaseFlag(),
-		},
+			&cli.BoolFlag{Name: "compare", Usage: "the base model's reply beside the adapted one's"},
+			&cli.BoolFlag{Name: "stats", Usage: "say how long it took, and how much memory, on standard error"},
+			jsonFlag(), databaseFlag(),
+		}),
 		Action: generate,
 	}
 }
 
-// source is where a model comes from.
-type source struct {
-	model    string // folder, or the name of a model of the Hub
-	hub      bool   // model may be such a name
-	revision string // of a model of the Hub; "" for main
-	adapter  string // folder, or "" for none
-	sha256   string // what the model was when the adapter was trained, or "" where nobody knows
-}
-
 func generate(c *cli.Context) error {
-	if err := errors.Join(atLeast(c, "max-new-tokens", 1), oneOf(c, "dtype", "auto", "bfloat16", "float32")); err != nil {
+	options, err := readSampling(c)
+	if err != nil {
 		return err
-	}
-	if t := c.Float64("temperature"); !(t >= 0) {
-		return badInput{fmt.Errorf("tune generate: --temperature: must be at least 0, got %g", t), ""}
 	}
 	prompt, err := promptOf(c)
 	if err != nil {
 		return err
 	}
-	from, err := sourceOf(c)
+	ctx, stop := untilInterrupted(c.Context)
+	defer stop()
+	v, err := findVoice(ctx, c)
 	if err != nil {
 		return err
 	}
-	device, err := torch.ParseDevice(c.String("device"))
-	if err != nil {
-		return badInput{fmt.Errorf("--device: %w", err), "tune doctor shows what this machine has"}
-	}
-	torch.SetThreads(machine.PhysicalCores())
-	ctx, stop := untilInterrupted(c.Context)
-	defer stop()
-	if from.hub {
-		if from.model, _, err = resolveModel(ctx, c.App.ErrWriter, from.model, from.revision); err != nil {
-			return err
-		}
-	}
-	tok, err := tokenizer.Open(from.model)
-	if err != nil {
-		return badInput{err, "a model is a Hugging Face folder: config.json, tokenizer and safetensors"}
+	if err := v.drawAsAdvised(c, &options); err != nil {
+		return err
 	}
 	var messages []tokenizer.Message
 	if text := c.String("system"); text != "" {
 		messages = append(messages, tokenizer.Message{Role: "system", Content: text})
 	}
 	messages = append(messages, tokenizer.Message{Role: "user", Content: prompt})
-	if _, _, err := tok.Chat(messages, true); err != nil {
-		return badInput{fmt.Errorf("%s: %w", from.model, err), ""}
+	if err := v.check(messages); err != nil {
+		return err
 	}
-
-	changed := from.changed()
+	sides := []side{tuned}
+	if c.Bool("compare") {
+		sides = []side{base, tuned}
+	}
 	return torch.Run(func(s *torch.Scope) error {
-		m, err := model.Load(s, from.model, model.Options{Device: device, DType: chooseDType(c.String("dtype"), device)})
-		if err != nil {
-			return loadError(err)
+		if err := v.load(s, c.App.ErrWriter); err != nil {
+			return err
 		}
-		if from.adapter != "" {
-			if _, err := adapters.Load(s, m, from.adapter); err != nil {
-				return loadError(err)
+		if c.Bool("json") {
+			return v.generateJSON(ctx, c.App.Writer, messages, options, sides)
+		}
+		answers, err := v.show(ctx, func(side) ([]tokenizer.Message, *model.Cache) { return messages, nil }, options, sides)
+		if errs := v.errs; err == nil && (c.Bool("stats") || v.out.terminal && errs.terminal) {
+			for i, a := range answers {
+				line := statsLine(a, c.Bool("stats"))
+				if len(answers) > 1 {
+					line = fmt.Sprintf("%-6s %s", sides[i], line)
+				}
+				fmt.Fprintln(c.App.ErrWriter, errs.paint(faint, errs.ascii(line)))
 			}
 		}
-		if changed() {
-			fmt.Fprintf(c.App.ErrWriter, "warning: %s has changed since the run: the adapter was trained on another model\n",
-				from.model)
-		}
-		return stream(ctx, c, s, m, tok, messages)
+		return err
 	})
 }
 
-// stream writes the reply as it comes. On a terminal it also says how long it took.
-func stream(ctx context.Context, c *cli.Context, s *torch.Scope, m *model.Model, tok *tokenizer.Tokenizer,
-	messages []tokenizer.Message) error {
-	w, began := c.App.Writer, time.Now()
-	terminal := screenOf(w).terminal
-	_, tokens, stopped, err := trainer.Reply(ctx, s, m, tok, messages, model.GenerateOptions{
-		MaxNewTokens: c.Int("max-new-tokens"), Temperature: c.Float64("temperature"), Seed: c.Int64("seed"),
-	}, func(text string) {
-		if terminal { // a file gets what the model wrote, a terminal nothing that it would obey
-			text = printable(text)
+// generateJSON writes one object with the reply, or with base and tuned.
+func (v *voice) generateJSON(ctx context.Context, w io.Writer, messages []tokenizer.Message, o model.GenerateOptions, sides []side) error {
+	replies := map[side]*replyReport{}
+	for _, side := range sides {
+		a, err := v.answer(ctx, side, messages, o, nil)
+		if err != nil {
+			return err
 		}
-		_, _ = io.WriteString(w, text)
-	})
-	fmt.Fprintln(w)
-	if err != nil {
-		return err
+		replies[side] = v.report(a)
 	}
-	if errs := screenOf(c.App.ErrWriter); terminal && errs.terminal {
-		seconds := time.Since(began).Seconds()
-		how := map[string]string{model.StopLength: ", cut off: --max-new-tokens allows more",
-			model.StopCaller: ", interrupted"}[stopped]
-		fmt.Fprintln(c.App.ErrWriter, errs.paint(faint, fmt.Sprintf("%d tokens in %s, %.0f tokens/s%s", tokens,
-			chart.FormatDuration(seconds), float64(tokens)/seconds, how)))
+	facts := voiceReport{Model: v.name, Revision: v.commit, Adapter: v.from.adapter, Device: v.device.String(), DType: v.dtype.String()}
+	if len(sides) == 1 {
+		return writeJSON(w, struct {
+			voiceReport
+			*replyReport
+		}{facts, replies[tuned]})
 	}
-	return nil
+	return writeJSON(w, struct {
+		voiceReport
+		Base  *replyReport `json:"base"`
+		Tuned *replyReport `json:"tuned"`
+	}{facts, replies[base], replies[tuned]})
+}
+
+// conversation returns what was said to a side so far, and its cache or nil.
+type conversation func(side side) ([]tokenizer.Message, *model.Cache)
+
+// show writes the reply as it comes, or the replies of both sides: in two columns where the screen is wide enough, one
+// after the other elsewhere.
+func (v *voice) show(ctx context.Context, said conversation, o model.GenerateOptions, sides []side) ([]trainer.Answered, error) {
+	columns := len(sides) > 1 && v.out.terminal && v.out.columns >= twoColumns
+	var answers []trainer.Answered
+	var texts []string
+	for i, side := range sides {
+		if len(sides) > 1 && !columns {
+			fmt.Fprintf(v.w, "%s%s\n", strings.Repeat("\n", min(i, 1)), v.out.paint(bold, side.title()))
+		}
+		var each func(string)
+		if columns { // they can only be set once both are there
+			v.progress("writing: " + side.title())
+		} else {
+			each = v.stream
+		}
+		messages, cache := said(side)
+		o.Cache = cache
+		a, err := v.answer(ctx, side, messages, o, each)
+		if columns {
+			v.progress("")
+		} else {
+			fmt.Fprintln(v.w)
+		}
+		if err != nil {
+			return answers, err
+		}
+		answers, texts = append(answers, a), append(texts, printable(a.Text))
+	}
+	if columns {
+		fmt.Fprint(v.w, v.out.beside([2]string{sides[0].title(), sides[1].title()}, [2]string{texts[0], texts[1]}))
+	}
+	return answers, nil
+}
+
+// stream writes a piece of a reply.
+func (v *voice) stream(text string) {
+	if v.out.terminal { // a file gets what the model wrote, a terminal nothing that it would obey
+		text = printable(text)
+	}
+	_, _ = io.WriteString(v.w, text)
 }
 
 // promptOf joins the words of the prompt, or reads it from standard input.
@@ -158,15 +176,25 @@ func promptOf(c *cli.Context) (string, error) {
 	return prompt, nil
 }
 
+// source is where a model comes from.
+type source struct {
+	model    string // folder, or the name of a model of the Hub
+	hub      bool   // model may be such a name
+	revision string // of a model of the Hub; "" for main
+	adapter  string // folder, or "" for none
+	sha256   string // what the model was when the adapter was trained, or "" where nobody knows
+	run      string // id of the run that left it, or ""
+}
+
 // sourceOf finds the model that --run or --model names.
 func sourceOf(c *cli.Context) (source, error) {
 	run, dir, adapter := c.String("run"), c.String("model"), c.String("adapter")
 	switch {
 	case run != "" && (dir != "" || adapter != ""):
-		return source{}, badInput{errors.New("tune generate: --run names a model and its adapter already"),
+		return source{}, badInput{fmt.Errorf("%s: --run names a model and its adapter already", commandOf(c)),
 			"leave --model and --adapter out"}
 	case run == "" && dir == "":
-		return source{}, badInput{errors.New("tune generate: want --run RUN or --model FOLDER"), "tune generate --run last PROMPT"}
+		return source{}, badInput{fmt.Errorf("%s: want --run RUN or --model FOLDER", commandOf(c)), commandOf(c) + " --run last"}
 	case run == "":
 		return source{model: dir, hub: true, adapter: adapter}, nil
 	}
@@ -179,17 +207,14 @@ func sourceOf(c *cli.Context) (source, error) {
 	if err == nil {
 		artifacts, err = store.Artifacts(c.Context, row.ID)
 	}
-	var events []runstore.Event
-	if err == nil {
-		events, err = store.Events(c.Context, row.ID)
-	}
 	if err := closing(store, err); err != nil {
 		return source{}, err
 	}
 	from, err := sourceOfRun(&row, artifacts, filepath.Dir(c.String("db")))
+	from.run = row.ID
 	if from.adapter != "" {
 		// Only a run on a model of the Hub has a revision; a folder of such a name that is gone is not looked for there.
-		from.revision = revisionOf(events)
+		from.revision = row.ModelRevision
 		from.hub = from.revision != ""
 	}
 	return from, err

@@ -13,7 +13,6 @@ import (
 
 	"tune/internal/chart"
 	"tune/internal/hub"
-	"tune/internal/runstore"
 )
 
 // resolveModel returns the folder of the model that a user has named. A folder that exists is what is meant; a name
@@ -53,19 +52,6 @@ func resolve(ctx context.Context, stderr io.Writer, path, revision string, fetch
 		return "", "", hubError(path, err)
 	}
 	return dir, filepath.Base(dir), nil
-}
-
-// modelRevision is the kind of a run's event whose message is the commit of its model on the Hub.
-const modelRevision = "model_revision"
-
-// revisionOf returns the commit that a run's model was of, or "" for a folder.
-func revisionOf(events []runstore.Event) string {
-	for _, e := range events {
-		if e.Kind == modelRevision {
-			return e.Message
-		}
-	}
-	return ""
 }
 
 // hubError adds what the user may have meant, and what to try next.

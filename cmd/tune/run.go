@@ -13,6 +13,7 @@ import (
 	"tune/adapters"
 	"tune/configs"
 	"tune/datasets"
+	"tune/internal/chart"
 	"tune/internal/files"
 	"tune/internal/machine"
 	"tune/internal/model"
@@ -34,6 +35,7 @@ func runCommand() *cli.Command {
 			"   tune run configs/bluey.yaml --set train.num_train_epochs=5 --set lora.rank=8",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "set", Usage: "override one `KEY=VALUE` of the file; may be repeated"},
+			&cli.BoolFlag{Name: "force", Usage: "run although it is predicted not to fit into memory"},
 		},
 		Action: func(c *cli.Context) error {
 			path, err := argument(c, "a config file", "tune run configs/bluey.yaml")
@@ -58,6 +60,8 @@ func runCommand() *cli.Command {
 // session is one run from its row to its summary.
 type session struct {
 	cfg      *configs.Config
+	force    bool // run what does not fit
+	plan     *planReport
 	store    *runstore.Store
 	row      runstore.Run
 	out      *console
@@ -81,7 +85,7 @@ func train(ctx context.Context, c *cli.Context, cfg *configs.Config) error {
 	}
 	defer store.Close()
 
-	r := &session{cfg: cfg, store: store, began: began, out: newConsole(c.App.Writer, c.App.ErrWriter),
+	r := &session{cfg: cfg, force: c.Bool("force"), store: store, began: began, out: newConsole(c.App.Writer, c.App.ErrWriter),
 		before: map[int]trainer.SampleText{}, after: map[int]trainer.SampleText{}}
 	r.row, err = newRow(ctx, cfg, began)
 	if err != nil {
@@ -194,6 +198,9 @@ func (r *session) work(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.predict(ctx, device, rows, validation); err != nil {
+		return err
+	}
 	hashes := hashInBackground(r.modelDir, rows, validation)
 
 	return torch.Run(func(s *torch.Scope) error {
@@ -231,7 +238,7 @@ func (r *session) work(ctx context.Context) error {
 			return err
 		}
 		r.loading = time.Since(r.began)
-		r.out.start(&r.row)
+		r.out.start(&r.row, r.plan.line())
 
 		r.summary, err = trainer.Run(ctx, s, job)
 		if err != nil && !errors.Is(err, trainer.ErrInterrupted) {
@@ -251,7 +258,28 @@ func (r *session) findModel(ctx context.Context) (err error) {
 	case err != nil || commit == "":
 		return err
 	}
-	return r.RecordEvent(ctx, trainer.Event{Level: trainer.Info, Kind: modelRevision, Message: commit})
+	r.row.ModelRevision = commit
+	return r.store.UpdateRun(ctx, r.row) // now: what fails from here on fails with this model
+}
+
+// predict plans the run and refuses one that cannot fit.
+func (r *session) predict(ctx context.Context, device torch.Device, rows, validation *datasets.Dataset) error {
+	p, err := newPlanner(r.cfg, r.modelDir, device, rows, validation)
+	if err != nil {
+		return err
+	}
+	if r.plan, err = p.report(ctx, 100*time.Millisecond); err != nil {
+		return err
+	}
+	r.row.PredictedPeakMemoryBytes, r.row.PredictedSeconds = r.plan.PeakBytes, runstore.Real(r.plan.Seconds)
+	if r.plan.Fits {
+		return nil
+	}
+	if !r.force {
+		return r.plan.refusal()
+	}
+	return r.warn(ctx, "memory", fmt.Sprintf("the run needs %s of memory, %s are there %s",
+		chart.FormatBytes(float64(r.plan.PeakBytes)), chart.FormatBytes(float64(r.plan.LimitBytes)), r.plan.LimitOf))
 }
 
 // openData opens a file of rows and tells what max_length has cut.

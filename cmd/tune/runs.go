@@ -278,7 +278,7 @@ func (r *storedRun) write(w io.Writer, now time.Time) {
 		{"memory", r.memory()},
 	})
 	s.writeFields(w, "model", []field{
-		{"path", r.ModelPath}, {"sha256", r.ModelSHA256}, {"method", r.methodText()},
+		{"path", r.ModelPath}, {"revision", r.ModelRevision}, {"sha256", r.ModelSHA256}, {"method", r.methodText()},
 		{"parameters", fmt.Sprintf("%s of %s trained", count(r.TrainableParameters), count(r.TotalParameters))},
 		{"dtype", r.DType},
 	})

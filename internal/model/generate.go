@@ -2,136 +2,197 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"slices"
+	"time"
 
 	"tune/internal/torch"
 )
 
-// Cache holds the keys and values of the tokens so far, so that each new token is computed once.
-type Cache struct {
-	length int64
-	k, v   []torch.Tensor // by layer, (1, K, length, E)
-	scope  *torch.Scope   // owns them
-}
-
-// NewCache makes an empty cache whose tensors belong to s.
-func (m *Model) NewCache(s *torch.Scope) *Cache {
-	return &Cache{k: make([]torch.Tensor, len(m.Layers)), v: make([]torch.Tensor, len(m.Layers)), scope: s}
-}
-
-// append adds a layer's new keys and values and returns all of them.
-func (c *Cache) append(s *torch.Scope, layer int, k, v torch.Tensor) (torch.Tensor, torch.Tensor) {
-	if c.k[layer].Defined() {
-		k, v = s.Cat(2, c.k[layer], k), s.Cat(2, c.v[layer], v)
-		c.scope.Drop(c.k[layer])
-		c.scope.Drop(c.v[layer])
-	}
-	c.k[layer], c.v[layer] = s.MoveTo(c.scope, k), s.MoveTo(c.scope, v)
-	return k, v
-}
-
-// GenerateOptions says how to write.
+// GenerateOptions says how to write. The zero value of each setting of the sampler turns it off.
 type GenerateOptions struct {
 	MaxNewTokens int
-	Temperature  float64 // 0 takes the likeliest token each time
-	Seed         int64
 	Stop         []int64 // ids that end the text; not passed on
+	// Cache, when given, holds the text so far; the prompt follows it. It then also holds all that was computed: the
+	// prompt and the new tokens but for the last. A [Context] sets it to its own.
+	Cache *Cache
+
+	Temperature       float64 // 0 takes the likeliest token each time
+	TopK              int     // draw from the K likeliest
+	TopP              float64 // draw from the fewest that have this probability together, in (0, 1]
+	MinP              float64 // draw from those at least this share as likely as the likeliest, in [0, 1]
+	RepetitionPenalty float64 // above 1 makes tokens of the text so far less likely
+	Seed              int64   // fixes what is drawn
 }
 
 // Why a text ended.
 const (
-	StopToken  = "stop"        // the model wrote one of Stop
-	StopLength = "length"      // MaxNewTokens, or the model's last position, was reached
-	StopCaller = "interrupted" // each returned false, or the context ended
+	StopToken   = "stop"        // the model wrote one of Stop
+	StopLength  = "length"      // MaxNewTokens was reached
+	StopContext = "context"     // the model's last position was reached
+	StopCaller  = "interrupted" // each returned false, or the context ended
 )
 
-// Generate writes on from prompt and passes each new token to each, which may return false to end. It returns
-// why the text ended.
-func (m *Model) Generate(ctx context.Context, s *torch.Scope, prompt []int64, o GenerateOptions, each func(id int64) bool) (string, error) {
-	if len(prompt) == 0 {
-		return "", fmt.Errorf("model: generate: the prompt has no tokens")
+// Written says how a text came about. Every time ends with a token on the host, so the device has done its work.
+type Written struct {
+	Stopped      string        // why it ended: one of the Stop constants
+	PromptTokens int           // computed for it; what its cache held already is not among them
+	NewTokens    int           // chosen, the one that stopped it included
+	FirstToken   time.Duration // until the first of them was chosen
+	Decode       time.Duration // from then until the last was
+}
+
+// PrefillTokensPerSecond is the prompt's tokens over the time to the first token, 0 without one.
+func (w Written) PrefillTokensPerSecond() float64 { return perSecond(w.PromptTokens, w.FirstToken) }
+
+// DecodeTokensPerSecond is the tokens after the first over the time from the first to the last, 0 without any.
+func (w Written) DecodeTokensPerSecond() float64 { return perSecond(w.NewTokens-1, w.Decode) }
+
+func perSecond(n int, d time.Duration) float64 {
+	if n < 1 || d <= 0 {
+		return 0
 	}
-	random := rand.New(rand.NewPCG(uint64(o.Seed), 0x73616d706c65))
-	stop, reason := false, StopLength
+	return float64(n) / d.Seconds()
+}
+
+// Generate writes on from prompt and passes each new token to each, which may return false to end.
+//
+// Errors: an empty prompt, a token that the vocabulary does not have, logits that are not numbers. A text that the
+// model has no positions for is none: it ends with StopContext.
+func (m *Model) Generate(ctx context.Context, s *torch.Scope, prompt []int64, o GenerateOptions, each func(id int64) bool) (Written, error) {
+	w := Written{Stopped: StopLength, PromptTokens: len(prompt)}
+	if len(prompt) == 0 {
+		return w, fmt.Errorf("model: generate: the prompt has no tokens")
+	}
 	err := s.Nest(func(s *torch.Scope) error {
-		cache := m.NewCache(s)
-		next, position := prompt, int64(0)
-		for range o.MaxNewTokens {
-			if position+int64(len(next)) > m.Config.MaxPositionEmbeddings {
+		cache := o.Cache
+		if cache == nil {
+			cache = m.NewCache(s)
+		}
+		sampler := NewSampler(o)
+		sampler.Saw(cache.IDs()...)
+		next, began := prompt, time.Now()
+		for w.NewTokens < o.MaxNewTokens {
+			if int64(cache.Len()+len(next)) > m.Config.MaxPositionEmbeddings {
+				w.Stopped = StopContext
 				return nil
 			}
-			var id int64
-			err := s.Nest(func(s *torch.Scope) error {
-				logits, err := m.step(s, next, position, cache)
-				if err != nil {
-					return err
-				}
-				id, err = pick(logits, o.Temperature, random)
-				return err
-			})
+			logits, err := m.Extend(ctx, s, cache, next)
+			if err != nil && errors.Is(err, ctx.Err()) {
+				w.Stopped = StopCaller
+				return nil
+			}
 			if err != nil {
 				return err
 			}
+			sampler.Saw(next...)
+			id, err := sampler.Pick(logits)
+			if err != nil {
+				return err
+			}
+			if w.NewTokens++; w.NewTokens == 1 {
+				w.FirstToken = time.Since(began)
+			}
+			w.Decode = time.Since(began) - w.FirstToken
 			if slices.Contains(o.Stop, id) {
-				reason = StopToken
+				w.Stopped = StopToken
 				return nil
 			}
-			position += int64(len(next))
 			next = []int64{id}
-			if stop = !each(id) || ctx.Err() != nil; stop {
-				reason = StopCaller
+			if !each(id) || ctx.Err() != nil {
+				w.Stopped = StopCaller
 				return nil
 			}
 		}
 		return nil
 	})
-	return reason, err
+	return w, err
 }
 
-// step computes tokens that follow the cache and returns the logits behind the last one: (V).
-func (m *Model) step(s *torch.Scope, ids []int64, position int64, cache *Cache) ([]float32, error) {
+// ErrPromptTooLong is in the error of a prompt that the model has too few positions for.
+var ErrPromptTooLong = errors.New("model: generate: the prompt is too long")
+
+// Context is a conversation's cache, kept from one reply to the next. What it holds was computed by the model as it
+// was: a model whose adapter is switched on and off needs one Context for each.
+type Context struct {
+	cache *Cache
+}
+
+// NewContext makes an empty Context whose tensors belong to s.
+func (m *Model) NewContext(s *torch.Scope) *Context { return &Context{m.NewCache(s)} }
+
+// Generated says how a text of a [Context] came about.
+type Generated struct {
+	Tokens    int           // written, the stop token not counted
+	Stopped   string        // why it ended: StopToken, StopLength (the model's last position too) or StopCaller
+	Reused    int           // tokens of the prompt that the cache held
+	Prefilled int           // tokens of the prompt that were computed
+	Prefill   time.Duration // until the first token is known
+	Decode    time.Duration // from then on
+}
+
+// Generate writes on from ids, the whole conversation so far, and passes each new token to each, which may return false
+// to end. What the cache already holds of ids is not computed again. Where they part, the cache is rolled back; where
+// its local layers no longer have what that takes, it starts anew.
+//
+// Errors: as those of [Model.Generate]; one that is [ErrPromptTooLong], with the Context left as it was.
+func (c *Context) Generate(ctx context.Context, ids []int64, o GenerateOptions, each func(id int64) bool) (Generated, error) {
+	m, s := c.cache.model, c.cache.scope
+	if reach := m.Config.MaxPositionEmbeddings; int64(len(ids)) > reach {
+		return Generated{}, fmt.Errorf("%w: %d tokens, the model reaches %d (max_position_embeddings)", ErrPromptTooLong, len(ids), reach)
+	}
+	var g Generated
+	g.Reused = c.cache.Reuse(s, ids)
+	o.Cache = c.cache
+	w, err := m.Generate(ctx, s, ids[g.Reused:], o, func(id int64) bool {
+		g.Tokens++
+		return each(id)
+	})
+	if g.Stopped = w.Stopped; w.Stopped == StopContext {
+		g.Stopped = StopLength
+	}
+	g.Prefilled = min(c.cache.Len(), len(ids)) - g.Reused // fewer when ctx ended before the prompt was done
+	g.Prefill, g.Decode = w.FirstToken, w.Decode
+	return g, err
+}
+
+// Extend computes tokens that follow the cache, adds them to it, and returns the logits behind the last one: (V), on
+// the host. A long text is computed in chunks; when ctx ends between two of them its error is returned, and the cache
+// holds those that were done.
+func (m *Model) Extend(ctx context.Context, s *torch.Scope, cache *Cache, ids []int64) (logits []float32, err error) {
+	for len(ids) > 0 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n := min(len(ids), cache.chunk)
+		last := n == len(ids)
+		err := s.Nest(func(s *torch.Scope) error {
+			x, err := m.pass(s, cache, ids[:n])
+			if err == nil && last {
+				logits = s.ReadFloat32s(m.Logits(s, s.Narrow(x, 0, int64(n)-1, 1)))
+			}
+			return errors.Join(err, s.Err())
+		})
+		if err != nil {
+			return nil, err
+		}
+		ids = ids[n:]
+	}
+	return logits, nil
+}
+
+// pass runs the layers on tokens that follow the cache and adds them to it: (T, D), T at least their number.
+func (m *Model) pass(s *torch.Scope, cache *Cache, ids []int64) (torch.Tensor, error) {
 	in := Sequence(ids)
 	for i := range in.Positions {
-		in.Positions[i] += position
+		in.Positions[i] += int64(cache.Len())
 	}
 	p, err := m.NewPass(s, in, cache)
 	if err != nil {
-		return nil, err
+		return torch.Tensor{}, err
 	}
 	x := m.Hidden(s, p)
-	cache.length += int64(len(ids))
-	logits := s.ReadFloat32s(m.Logits(s, s.Narrow(x, 0, int64(len(ids))-1, 1)))
-	return logits, s.Err()
-}
-
-// pick chooses a token: the likeliest, or one drawn from softmax(logits/temperature).
-func pick(logits []float32, temperature float64, random *rand.Rand) (int64, error) {
-	best := 0
-	for i, v := range logits {
-		if math.IsNaN(float64(v)) {
-			return 0, fmt.Errorf("model: generate: logit of token %d is NaN", i)
-		}
-		if v > logits[best] {
-			best = i
-		}
-	}
-	if temperature <= 0 {
-		return int64(best), nil
-	}
-	var total float64
-	weights := make([]float64, len(logits))
-	for i, v := range logits {
-		weights[i] = math.Exp(float64(v-logits[best]) / temperature)
-		total += weights[i]
-	}
-	at := random.Float64() * total
-	for i, w := range weights {
-		if at -= w; at < 0 {
-			return int64(i), nil
-		}
-	}
-	return int64(best), nil
+	cache.advance(ids)
+	return x, s.Err()
 }

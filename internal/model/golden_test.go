@@ -87,7 +87,7 @@ func TestGoldenGenerate(t *testing.T) {
 					return err
 				}
 				var got []int64
-				reason, err := m.Generate(context.Background(), s, c.Generation.Prompt,
+				w, err := m.Generate(context.Background(), s, c.Generation.Prompt,
 					GenerateOptions{MaxNewTokens: len(c.Generation.Base)}, func(id int64) bool {
 						got = append(got, id)
 						return true
@@ -95,8 +95,8 @@ func TestGoldenGenerate(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if !slices.Equal(got, c.Generation.Base) || reason != StopLength {
-					t.Errorf("wrote %v (%s), want %v", got, reason, c.Generation.Base)
+				if !slices.Equal(got, c.Generation.Base) || w.Stopped != StopLength {
+					t.Errorf("wrote %v (%s), want %v", got, w.Stopped, c.Generation.Base)
 				}
 				return nil
 			})

@@ -126,7 +126,7 @@ func (m *Model) attend(s *torch.Scope, i int, q, k, v torch.Tensor, p *Pass) tor
 	q, k = s.Rotate(q, turn.cos, turn.sin), s.Rotate(k, turn.cos, turn.sin)
 	q, k, v = p.lineUp(s, q), p.lineUp(s, k), p.lineUp(s, v) // (B, H or K, T, E)
 	if p.cache != nil {
-		k, v = p.cache.append(s, i, k, v) // (1, K, S, E)
+		k, v = p.cache.extend(s, i, k, v, p.real) // (1, K, S, E)
 	}
 	o := s.Attention(q, k, v, turn.mask, 1/math.Sqrt(c.QueryPreAttnScalar), c.AttnLogitSoftcapping)
 	return l.SelfAttn.OProj.Forward(s, p.flatten(s, o))

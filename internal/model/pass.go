@@ -33,6 +33,7 @@ type Pass struct {
 	rows, back   torch.Tensor
 	batch, width int64 // B, T
 	cache        *Cache
+	real         int64 // tokens that do not fill a bucket; of a pass with a cache
 }
 
 // turn is what the layers of one kind share.
@@ -42,7 +43,7 @@ type turn struct {
 }
 
 // NewPass prepares a batch. The tensors belong to s. With a cache the batch is one sequence that goes on
-// where the cache ends.
+// where the cache ends; [Model.Extend] runs it and adds its tokens to the cache.
 func (m *Model) NewPass(s *torch.Scope, in Input, cache *Cache) (*Pass, error) {
 	n := len(in.IDs)
 	if n == 0 || len(in.Positions) != n || len(in.Starts) < 2 || in.Starts[0] != 0 || in.Starts[len(in.Starts)-1] != n {
@@ -50,6 +51,9 @@ func (m *Model) NewPass(s *torch.Scope, in Input, cache *Cache) (*Pass, error) {
 	}
 	if cache != nil && len(in.Starts) != 2 {
 		return nil, fmt.Errorf("model: a cache holds one sequence, the batch has %d", len(in.Starts)-1)
+	}
+	if cache != nil && in.Positions[0] != int64(cache.Len()) {
+		return nil, fmt.Errorf("model: the batch starts at position %d, the cache ends at %d", in.Positions[0], cache.Len())
 	}
 	var longest, last int64
 	for b, start := range in.Starts[:len(in.Starts)-1] {
@@ -65,34 +69,32 @@ func (m *Model) NewPass(s *torch.Scope, in Input, cache *Cache) (*Pass, error) {
 		return nil, fmt.Errorf("model: position %d, the model reaches max_position_embeddings %d", last, m.Config.MaxPositionEmbeddings)
 	}
 
-	p := &Pass{batch: int64(len(in.Starts) - 1), width: longest, cache: cache, kinds: map[string]turn{}}
-	ids, positions := in.IDs, in.Positions
-	if cache == nil {
-		// The tail that fills the bucket belongs to no sequence: no token attends to it, and it has no target.
-		total := up(int64(n), m.Bucket)
-		p.width = up(longest, m.Bucket)
-		ids, positions = fill(ids, total), fill(positions, total)
-		if p.batch*p.width != total || longest*p.batch != int64(n) {
-			p.lineUpBy(s, in.Starts, total, m.Device)
+	p := &Pass{batch: int64(len(in.Starts) - 1), width: longest, cache: cache, real: int64(n), kinds: map[string]turn{}}
+	var masks map[string]torch.Tensor
+	// The tail that fills the bucket belongs to no sequence: no token attends to it, and it has no target.
+	total := up(int64(n), m.Bucket)
+	if cache != nil {
+		if n == 1 { // a shape of its own, and the one that there is most of
+			total = 1
 		}
+		p.width = total
+		masks = cache.prepare(s, int64(n), total)
+	} else if p.width = up(longest, m.Bucket); p.batch*p.width != total || longest*p.batch != int64(n) {
+		p.lineUpBy(s, in.Starts, total, m.Device)
 	}
+	ids, positions := fill(in.IDs, total), fill(in.Positions, total)
 	p.ids = s.To(s.Int64s(ids), torch.Int64, m.Device)
 
 	where := s.To(s.Int64s(positions), torch.Int64, m.Device)
-	span := p.width
-	if cache != nil {
-		span += cache.length
-	}
 	for kind, rope := range m.Config.Rope {
-		window := int64(0)
-		if kind == checkpoint.SlidingAttention {
-			window = m.Config.SlidingWindow
+		if cache == nil {
+			masks = map[string]torch.Tensor{kind: s.CausalMask(p.width, p.width, m.window(kind), m.Device)}
 		}
 		cos, sin := m.ropes.at(s, kind, rope, m, last)
 		p.kinds[kind] = turn{
-			cos:  s.View(s.Rows(cos, where), int64(len(ids)), 1, m.Config.HeadDim),
-			sin:  s.View(s.Rows(sin, where), int64(len(ids)), 1, m.Config.HeadDim),
-			mask: s.CausalMask(p.width, span, window, m.Device),
+			cos:  s.View(s.Rows(cos, where), total, 1, m.Config.HeadDim),
+			sin:  s.View(s.Rows(sin, where), total, 1, m.Config.HeadDim),
+			mask: masks[kind],
 		}
 	}
 	return p, s.Err()

@@ -70,6 +70,17 @@ func fill(t *testing.T, s *Store, now time.Time) {
 		}
 		must(t, s.FinishRun(ctx, f.id, end))
 	}
+	// Twice on one machine, so that only the later one counts, and once with an adapter.
+	for i, perSecond := range []Real{20, 30, 25} {
+		b := fullBenchmark()
+		b.CreatedAt, b.RunID, b.Adapter = now.Add(time.Duration(i)*time.Minute), "", ""
+		if i == 2 {
+			b.RunID, b.Adapter, b.ModelPath = "last", "runs/last/adapter", "models/other"
+		}
+		b.DecodeTokensPerSecond.Median = perSecond
+		_, err := s.RecordBenchmark(t.Context(), b)
+		must(t, err)
+	}
 }
 
 // wantRows is what the query under a heading gives for the runs of fill, where that is not obvious: the values
@@ -82,6 +93,8 @@ var wantRows = map[string][]string{
 	"Runs that did not end well":                       {"interrupted", "diverged", "failed"},
 	"Tokens a second through the last run":             {"1", "11", "21"},
 	"Learning rate and rank against the result":        {"0.0002", "0.0002"},
+	"Predicted and measured":                           {"last", "overfit", "early"},
+	"Speed of each model on each machine":              {"models/other", "models/pocket"},
 }
 
 func TestEveryQueryOfTheDocumentationGivesRows(t *testing.T) {

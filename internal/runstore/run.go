@@ -36,7 +36,8 @@ type Run struct {
 	Method               string `json:"method"`     // lora or full
 	ModelPath            string `json:"model_path"` // the base model
 	ModelSHA256          string `json:"model_sha256"`
-	DataTrain            string `json:"data_train"` // path of the training rows
+	ModelRevision        string `json:"model_revision"` // commit of a model of the Hub; empty for a folder
+	DataTrain            string `json:"data_train"`     // path of the training rows
 	DataTrainSHA256      string `json:"data_train_sha256"`
 	DataValidation       string `json:"data_validation"` // path of the validation rows; empty when there are none
 	DataValidationSHA256 string `json:"data_validation_sha256"`
@@ -63,6 +64,10 @@ type Run struct {
 	TotalParameters     int64 `json:"total_parameters"`
 	TrainRows           int64 `json:"train_rows"`
 	ValidationRows      int64 `json:"validation_rows"`
+
+	// What was expected before work began, to hold against what came.
+	PredictedPeakMemoryBytes int64 `json:"predicted_peak_memory_bytes"`
+	PredictedSeconds         Real  `json:"predicted_seconds"` // wall clock
 
 	TuneVersion     string `json:"tune_version"`
 	LibtorchVersion string `json:"libtorch_version"`
@@ -101,6 +106,7 @@ func (r *Run) description() []column {
 		{"method", text[string]{&r.Method}},
 		{"model_path", text[string]{&r.ModelPath}},
 		{"model_sha256", text[string]{&r.ModelSHA256}},
+		{"model_revision", text[string]{&r.ModelRevision}},
 		{"data_train", text[string]{&r.DataTrain}},
 		{"data_train_sha256", text[string]{&r.DataTrainSHA256}},
 		{"data_validation", text[string]{&r.DataValidation}},
@@ -124,6 +130,8 @@ func (r *Run) description() []column {
 		{"total_parameters", maybe[int64]{&r.TotalParameters}},
 		{"train_rows", maybe[int64]{&r.TrainRows}},
 		{"validation_rows", maybe[int64]{&r.ValidationRows}},
+		{"predicted_peak_memory_bytes", maybe[int64]{&r.PredictedPeakMemoryBytes}},
+		{"predicted_seconds", positive{&r.PredictedSeconds}},
 		{"tune_version", text[string]{&r.TuneVersion}},
 		{"libtorch_version", text[string]{&r.LibtorchVersion}},
 		{"go_version", text[string]{&r.GoVersion}},

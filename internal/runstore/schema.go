@@ -143,6 +143,58 @@ var migrations = []string{
 	  at                          TEXT    NOT NULL
 	) STRICT;
 	CREATE INDEX events_by_run ON events(run_id, id);`,
+
+	// Version 2: what was predicted of a run, and benchmarks. Runs of version 1 kept the commit of a model of the
+	// Hub as an event.
+	`ALTER TABLE runs ADD COLUMN model_revision TEXT NOT NULL DEFAULT '';
+	ALTER TABLE runs ADD COLUMN predicted_peak_memory_bytes INTEGER;
+	ALTER TABLE runs ADD COLUMN predicted_seconds REAL;
+	UPDATE runs SET model_revision = coalesce((SELECT e.message FROM events e
+	  WHERE e.run_id = runs.id AND e.kind = 'model_revision' ORDER BY e.id LIMIT 1), '');
+
+	CREATE TABLE benchmarks(
+	  id                              INTEGER PRIMARY KEY,
+	  created_at                      TEXT    NOT NULL,
+	  kind                            TEXT    NOT NULL CHECK (kind IN ('generate', 'train')),
+	  run_id                          TEXT    REFERENCES runs(id) ON DELETE SET NULL,
+	  model_path                      TEXT    NOT NULL,
+	  model_sha256                    TEXT    NOT NULL DEFAULT '',
+	  model_revision                  TEXT    NOT NULL DEFAULT '',
+	  adapter                         TEXT    NOT NULL DEFAULT '',
+	  total_parameters                INTEGER,
+	  device                          TEXT    NOT NULL,
+	  device_name                     TEXT    NOT NULL DEFAULT '',
+	  dtype                           TEXT    NOT NULL,
+	  threads                         INTEGER,
+	  prefill_tokens                  INTEGER,
+	  decode_tokens                   INTEGER,
+	  repetitions                     INTEGER NOT NULL CHECK (repetitions > 0),
+	  time_to_first_token_seconds     REAL,
+	  time_to_first_token_seconds_min REAL,
+	  time_to_first_token_seconds_max REAL,
+	  prefill_tokens_per_second       REAL,
+	  prefill_tokens_per_second_min   REAL,
+	  prefill_tokens_per_second_max   REAL,
+	  decode_tokens_per_second        REAL,
+	  decode_tokens_per_second_min    REAL,
+	  decode_tokens_per_second_max    REAL,
+	  peak_memory_bytes               INTEGER,
+	  device_peak_memory_bytes        INTEGER,
+	  tune_version                    TEXT    NOT NULL DEFAULT '',
+	  libtorch_version                TEXT    NOT NULL DEFAULT '',
+	  go_version                      TEXT    NOT NULL DEFAULT '',
+	  git_commit                      TEXT    NOT NULL DEFAULT '',
+	  git_dirty                       INTEGER NOT NULL DEFAULT 0 CHECK (git_dirty IN (0, 1)),
+	  chip                            TEXT    NOT NULL DEFAULT '',
+	  machine_model                   TEXT    NOT NULL DEFAULT '',
+	  os                              TEXT    NOT NULL DEFAULT '',
+	  arch                            TEXT    NOT NULL DEFAULT '',
+	  cores                           INTEGER,
+	  performance_cores               INTEGER,
+	  memory_bytes                    INTEGER
+	) STRICT;
+	CREATE INDEX benchmarks_by_time ON benchmarks(created_at);
+	CREATE INDEX benchmarks_by_run ON benchmarks(run_id);`,
 }
 
 // querier is what reading a pragma needs: a database or a transaction.

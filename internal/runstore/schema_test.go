@@ -1,8 +1,10 @@
 package runstore
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,4 +115,96 @@ func TestManyMayCreateTheFileAtOnce(t *testing.T) {
 	if runs, err := s.Runs(t.Context(), Filter{}); err != nil || len(runs) != 8 {
 		t.Errorf("%d runs, %v, want 8", len(runs), err)
 	}
+}
+
+// testdata/version1.db.gz is what tune wrote before version 2, with the runs of fill and the commit of last's model
+// as an event.
+func TestAFileOfVersion1IsTakenOver(t *testing.T) {
+	for name, opener := range map[string]func(string) (*Store, error){"Open": Open, "OpenReadOnly": OpenReadOnly} {
+		t.Run(name, func(t *testing.T) {
+			path := unzip(t, "testdata/version1.db.gz")
+			old, version, err := reader(path, readOptions, len(migrations), time.Second)
+			must(t, err)
+			_, text := rowsOf(t, old, "SELECT id, status, config, wall_seconds FROM runs ORDER BY id")
+			_, steps := rowsOf(t, old, "SELECT * FROM steps ORDER BY run_id, step")
+			must(t, old.Close())
+			if version != 1 {
+				t.Fatalf("the file has version %d, want 1", version)
+			}
+
+			s, err := opener(path)
+			must(t, err)
+			defer s.Close()
+			if version, err := schemaVersion(t.Context(), s.db, len(migrations)); err != nil || version != len(migrations) {
+				t.Errorf("version %d, %v, want %d", version, err, len(migrations))
+			}
+			_, now := rowsOf(t, s, "SELECT id, status, config, wall_seconds FROM runs ORDER BY id")
+			_, stepsNow := rowsOf(t, s, "SELECT * FROM steps ORDER BY run_id, step")
+			if now != text || stepsNow != steps {
+				t.Errorf("runs or steps changed: %s\nwant %s", now, text)
+			}
+			if n, _ := rowsOf(t, s, "SELECT 1 FROM steps"); n != 110 {
+				t.Errorf("%d steps, want 110", n)
+			}
+
+			runs, err := s.Runs(t.Context(), Filter{})
+			if err != nil || len(runs) != 7 {
+				t.Fatalf("%d runs, %v, want 7", len(runs), err)
+			}
+			for _, r := range runs {
+				want := ""
+				if r.ID == "last" {
+					want = "0123456789abcdef0123456789abcdef01234567"
+				}
+				if r.ModelRevision != want || r.PredictedPeakMemoryBytes != 0 || r.PredictedSeconds != 0 {
+					t.Errorf("%s: revision %q, predicted %d bytes, %v s, want %q and nothing", r.ID, r.ModelRevision,
+						r.PredictedPeakMemoryBytes, r.PredictedSeconds, want)
+				}
+			}
+			if benchmarks, err := s.Benchmarks(t.Context(), ""); err != nil || len(benchmarks) != 0 {
+				t.Errorf("%d benchmarks, %v, want none", len(benchmarks), err)
+			}
+			if name == "Open" {
+				x := fullBenchmark()
+				x.RunID = "last"
+				_, err := s.RecordBenchmark(t.Context(), x)
+				must(t, err, s.CreateRun(t.Context(), fullRun("new")))
+			}
+		})
+	}
+}
+
+// unzip writes a packed database to a folder of the test.
+func unzip(t *testing.T, packed string) string {
+	t.Helper()
+	f, err := os.Open(packed)
+	must(t, err)
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	must(t, err)
+	b, err := io.ReadAll(z)
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "runs.db")
+	must(t, os.WriteFile(path, b, 0o644))
+	return path
+}
+
+// rowsOf returns how many rows a query gives, and all of them as text.
+func rowsOf(t *testing.T, s *Store, query string) (n int, all string) {
+	t.Helper()
+	rows, err := s.db.Query(query)
+	must(t, err)
+	defer rows.Close()
+	columns, err := rows.Columns()
+	must(t, err)
+	for ; rows.Next(); n++ {
+		row, pointers := make([]any, len(columns)), make([]any, len(columns))
+		for i := range row {
+			pointers[i] = &row[i]
+		}
+		must(t, rows.Scan(pointers...))
+		all += fmt.Sprintln(row...)
+	}
+	must(t, rows.Err())
+	return n, all
 }

@@ -51,7 +51,7 @@ func must(t testing.TB, errs ...error) {
 // fullRun has a value in every column, so that a column that is written to or read from the wrong field shows.
 func fullRun(id string) Run {
 	return Run{
-		ID: id, Name: "bluey", Method: "lora", ModelPath: "models/pocket", ModelSHA256: "aa",
+		ID: id, Name: "bluey", Method: "lora", ModelPath: "models/pocket", ModelSHA256: "aa", ModelRevision: "c0ffee",
 		DataTrain: "train.jsonl", DataTrainSHA256: "bb", DataValidation: "valid.jsonl", DataValidationSHA256: "cc",
 		Config: "name: bluey\n", ConfigSHA256: "dd", Seed: -42, Device: "cpu", DeviceName: "Test CPU",
 		DType: "bfloat16", Threads: 4, LearningRate: 2e-4, BatchSize: 5, GradientAccumulationSteps: 6,
@@ -59,7 +59,7 @@ func fullRun(id string) Run {
 		TotalParameters: 2000000, TrainRows: 111, ValidationRows: 15, TuneVersion: "v0.1.0",
 		LibtorchVersion: "1.13.1", GoVersion: "go1.26.0", GitCommit: "abc", GitDirty: true, Chip: "Test Chip",
 		MachineModel: "Box1,1", OS: "Test OS 1", Arch: "arm64", Cores: 8, PerformanceCores: 3,
-		MemoryBytes: 16 << 30,
+		MemoryBytes: 16 << 30, PredictedPeakMemoryBytes: 5 << 30, PredictedSeconds: 61.5,
 	}
 }
 
@@ -156,6 +156,7 @@ func TestColumnListsCoverTheTables(t *testing.T) {
 		"samples":     append(new(Sample).columns(), column{"run_id", nil}),
 		"artifacts":   append(new(Artifact).columns(), column{"run_id", nil}),
 		"events":      append(new(Event).columns(), column{"run_id", nil}, column{"id", nil}),
+		"benchmarks":  append(new(Benchmark).columns(), column{"id", nil}),
 	} {
 		got := map[string]bool{}
 		for _, c := range columns {

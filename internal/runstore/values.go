@@ -86,6 +86,18 @@ func (t text[T]) Scan(v any) error {
 	return nil
 }
 
+// maybeText is a text column in which the empty string is NULL in the file: a reference to nothing.
+type maybeText struct{ p *string }
+
+func (t maybeText) Value() (driver.Value, error) {
+	if *t.p == "" {
+		return nil, nil
+	}
+	return text[string](t).Value()
+}
+
+func (t maybeText) Scan(v any) error { return text[string](t).Scan(v) }
+
 // maybe is a whole-number column in which 0 means unknown and is NULL in the file, so that avg and min skip it.
 type maybe[T ~int | ~int64] struct{ p *T }
 

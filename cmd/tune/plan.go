@@ -1,0 +1,381 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/configs"
+	"tune/datasets"
+	"tune/internal/adapterfile"
+	"tune/internal/chart"
+	"tune/internal/checkpoint"
+	"tune/internal/machine"
+	"tune/internal/plan"
+	"tune/internal/tokenizer"
+	"tune/internal/torch"
+	"tune/trainer"
+)
+
+func planCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "plan",
+		Usage:     "predict what a run needs, before it begins",
+		ArgsUsage: "CONFIG",
+		Description: "Predicts the peak memory of a run, by what it is for, and its time on this machine from a second of\n" +
+			"matrix products, and says whether it fits. Nothing is trained and no weight is read. The exit status\n" +
+			"is 1 when it does not fit.\n\n" +
+			"   tune plan configs/bluey.yaml\n" +
+			"   tune plan configs/bluey-gemma.yaml --set train.batch_size=8 --json",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{Name: "set", Usage: "override one `KEY=VALUE` of the file; may be repeated"},
+			jsonFlag(),
+		},
+		Action: planAction,
+	}
+}
+
+// planReport is what tune plan --json writes.
+type planReport struct {
+	Model      string      `json:"model"`
+	Device     string      `json:"device"`
+	DType      string      `json:"dtype"`
+	Steps      int         `json:"steps"`
+	Parts      []plan.Part `json:"parts"`
+	PeakBytes  int64       `json:"peak_memory_bytes"`
+	LimitBytes int64       `json:"limit_bytes"`     // 0 where it is unknown
+	FreeBytes  int64       `json:"available_bytes"` // of the limit, now; 0 where it is unknown
+	LimitOf    string      `json:"limit_of"`
+	Fits       bool        `json:"fits"`
+	Change     []string    `json:"cheapest_change"` // null when it fits, or when none helps
+	Seconds    float64     `json:"seconds"`
+	FLOPS      float64     `json:"flops_per_second"` // of the matrix products that were timed
+}
+
+func planAction(c *cli.Context) error {
+	path, err := argument(c, "a config file", "tune plan configs/bluey.yaml")
+	if err != nil {
+		return err
+	}
+	cfg, err := configs.Load(path, c.StringSlice("set"))
+	if err != nil {
+		return err
+	}
+	ctx, stop := untilInterrupted(c.Context)
+	defer stop()
+	device, err := torch.ParseDevice(cfg.Device)
+	if err != nil {
+		return badInput{fmt.Errorf("device: %w", err), "tune doctor shows what this machine has"}
+	}
+	if cfg.Threads == 0 {
+		cfg.Threads = machine.PhysicalCores()
+	}
+	torch.SetThreads(cfg.Threads)
+	// A model of the Hub is not fetched for a plan: its config and its tokenizer are, which tell all that is needed.
+	dir, _, err := resolveTokenizer(ctx, c.App.ErrWriter, cfg.Model.Path, cfg.Model.Revision)
+	if err != nil {
+		return err
+	}
+	tok, err := tokenizer.Open(dir)
+	if err != nil {
+		return badInput{err, "model.path must name a Hugging Face model folder or a model of the Hub (org/name)"}
+	}
+	rows, validation, err := openRows(cfg, tok)
+	if err != nil {
+		return err
+	}
+	p, err := newPlanner(cfg, dir, device, rows, validation)
+	if err != nil {
+		return err
+	}
+	report, err := p.report(ctx, time.Second)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		err = writeJSON(c.App.Writer, report)
+	} else {
+		report.write(c.App.Writer)
+	}
+	if err == nil && !report.Fits { // the answer to a plan is no wrong input: exit status 1
+		err = fmt.Errorf("%s: the run does not fit", path)
+	}
+	return err
+}
+
+// openRows opens the files of rows that a config names.
+func openRows(cfg *configs.Config, tok *tokenizer.Tokenizer) (rows, validation *datasets.Dataset, err error) {
+	o := datasets.Options{MaxLength: cfg.Data.MaxLength, LossOn: cfg.Data.LossOn}
+	if rows, err = datasets.Open(cfg.Data.Train, tok, o); err != nil || cfg.Data.Validation == "" {
+		return rows, nil, err
+	}
+	validation, err = datasets.Open(cfg.Data.Validation, tok, o)
+	return rows, validation, err
+}
+
+// planner predicts runs of one model on one set of rows.
+type planner struct {
+	cfg              *configs.Config
+	model            *checkpoint.Config
+	device           torch.Device
+	rows, validation *datasets.Dataset
+	from             *adapterfile.Adapter // lora.from
+	process          int64
+}
+
+// newPlanner reads what a prediction needs: the model's config and, with lora.from, the adapter.
+func newPlanner(cfg *configs.Config, modelDir string, device torch.Device, rows, validation *datasets.Dataset) (*planner, error) {
+	c, err := checkpoint.ReadConfig(modelDir)
+	if err != nil {
+		return nil, badInput{err, ""}
+	}
+	p := &planner{cfg: cfg, model: c, device: device, rows: rows, validation: validation, process: torch.ProcessMemory().Now}
+	if cfg.Method == "lora" && cfg.LoRA.From != "" {
+		if p.from, err = adapterfile.Read(cfg.LoRA.From); err != nil {
+			return nil, badInput{fmt.Errorf("lora.from: %w", err), ""}
+		}
+	}
+	return p, nil
+}
+
+// inputs returns what a run with another config than the planner's would be predicted from.
+func (p *planner) inputs(cfg *configs.Config) plan.Inputs {
+	in := plan.Inputs{Model: p.model, Config: cfg, ElementSize: chooseDType(cfg.Model.DType, p.device).Size(),
+		FusedAttention: torch.HasSDPA() && p.device != torch.MPS, Bucket: 1, ProcessBytes: max(0, p.process)}
+	if p.device == torch.MPS {
+		in.Bucket = 64
+	}
+	if p.device == torch.CUDA {
+		in.ProcessBytes = 0 // the device's memory is counted, which libtorch itself is not in
+	}
+	if cfg.Method == "lora" {
+		in.Modules = plan.ModulesOf(p.model, cfg.LoRA)
+		if p.from != nil {
+			in.Modules = plan.ModulesIn(p.from)
+		}
+	}
+	in.Batches = batchesOf(cfg, p.rows, batchOptions(cfg))
+	if p.validation != nil {
+		in.Evaluations = batchesOf(cfg, p.validation, datasets.BatchOptions{BatchSize: cfg.Train.BatchSize})
+	}
+	return in
+}
+
+// batchOptions is how a run puts rows into batches.
+func batchOptions(cfg *configs.Config) datasets.BatchOptions {
+	o := datasets.BatchOptions{BatchSize: cfg.Train.BatchSize, Shuffle: cfg.Data.Shuffle, Seed: cfg.Seed}
+	if cfg.Data.PadToMaxLength {
+		o.PadTo = cfg.Data.MaxLength
+	}
+	return o
+}
+
+// batchesOf returns the sizes of the batches that a run makes of rows, each size once: of two runs with the same seed
+// they are the same. Of very many, the first.
+func batchesOf(cfg *configs.Config, d *datasets.Dataset, o datasets.BatchOptions) []plan.Batch {
+	if len(d.Samples) == 0 {
+		return nil
+	}
+	short := *d
+	short.Samples = make([]datasets.Sample, len(d.Samples))
+	for i, row := range d.Samples { // a smaller max_length than the one they were read with cuts them
+		n := min(len(row.InputIDs), cfg.Data.MaxLength)
+		short.Samples[i] = datasets.Sample{InputIDs: row.InputIDs[:n], Labels: row.Labels[:n], Line: row.Line}
+	}
+	batcher := datasets.NewBatcher(&short, o)
+	const most = 10000
+	count := min(most, trainer.Steps(batcher.BatchesPerEpoch(), cfg.Train)*cfg.Train.GradientAccumulationSteps)
+	if !o.Shuffle {
+		count = min(count, batcher.BatchesPerEpoch())
+	}
+	seen := map[plan.Batch]bool{}
+	var batches []plan.Batch
+	for range max(1, count) {
+		b := batcher.Next()
+		size := plan.Batch{Rows: int64(len(b.Starts) - 1), Tokens: int64(len(b.InputIDs)), Targets: int64(b.TargetTokens)}
+		for i, start := range b.Starts[:len(b.Starts)-1] {
+			size.Longest = max(size.Longest, int64(b.Starts[i+1]-start))
+		}
+		if !seen[size] {
+			seen[size] = true
+			batches = append(batches, size)
+		}
+	}
+	return batches
+}
+
+// limits returns what the run's device lets it have in all and, of that, what is free now; 0 is unknown.
+func (p *planner) limits() (limit, free int64, of string) {
+	total, available := machine.Memory()
+	switch p.device {
+	case torch.CUDA:
+		n := max(0, p.device.MemoryLimit())
+		return n, n, "free on the GPU"
+	case torch.MPS:
+		if n := p.device.MemoryLimit(); n > 0 {
+			return n, n, "that macOS recommends for the GPU"
+		}
+		n := int64(total / 4 * 3)
+		return n, n, "for the GPU, 75% of what is installed"
+	}
+	return int64(total), int64(available) + p.process, "of this machine"
+}
+
+// report predicts the planner's own run. measuring is about how long matrix products are timed.
+func (p *planner) report(ctx context.Context, measuring time.Duration) (*planReport, error) {
+	in := p.inputs(p.cfg)
+	predicted := plan.Predict(in)
+	dtype := chooseDType(p.cfg.Model.DType, p.device)
+	batcher := datasets.NewBatcher(p.rows, batchOptions(p.cfg))
+	r := &planReport{Model: p.cfg.Model.Path, Device: p.device.String(), DType: dtype.String(),
+		Steps: trainer.Steps(batcher.BatchesPerEpoch(), p.cfg.Train), Parts: predicted.Parts, PeakBytes: predicted.Bytes}
+	r.LimitBytes, r.FreeBytes, r.LimitOf = p.limits()
+	r.Fits = r.LimitBytes == 0 || r.PeakBytes <= r.LimitBytes
+	if !r.Fits {
+		var err error
+		r.Change, err = plan.Cheapest(*p.cfg, r.LimitBytes, func(c *configs.Config) (int64, error) {
+			return plan.Predict(p.inputs(c)).Bytes, ctx.Err()
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if r.FLOPS, err = productRate(p.model, p.device, dtype, measuring); err != nil {
+		return nil, err
+	}
+	r.Seconds = p.seconds(&in, r.FLOPS, r.Steps)
+	return r, nil
+}
+
+// efficiency is the share of the rate of its matrix products that a training step reached where it was measured:
+// docs/plan.md has the runs. The rest is element-wise work and the time between operators.
+const efficiency = 0.45
+
+// seconds predicts the time of a run's steps, from those of its batches on average.
+func (p *planner) seconds(in *plan.Inputs, flops float64, steps int) float64 {
+	batcher := datasets.NewBatcher(p.rows, batchOptions(p.cfg))
+	const sampled = 64
+	var work float64
+	n := 0
+	for ; n < min(sampled, batcher.BatchesPerEpoch()); n++ {
+		b := batcher.Next()
+		size := plan.Batch{Rows: int64(len(b.Starts) - 1), Tokens: int64(len(b.InputIDs)), Targets: int64(b.TargetTokens)}
+		for i, start := range b.Starts[:len(b.Starts)-1] {
+			size.Longest = max(size.Longest, int64(b.Starts[i+1]-start))
+		}
+		work += in.Work(size)
+	}
+	if n == 0 || flops <= 0 {
+		return 0
+	}
+	return work / float64(n) * float64(steps*p.cfg.Train.GradientAccumulationSteps) / (flops * efficiency)
+}
+
+// productRate times products of the model's own shapes: a batch of tokens with the widest weight of a layer.
+func productRate(c *checkpoint.Config, device torch.Device, dtype torch.DType, measuring time.Duration) (flops float64, err error) {
+	const tokens = 256
+	err = torch.Run(func(s *torch.Scope) error {
+		x := s.Zeros(dtype, device, tokens, c.HiddenSize)
+		w := s.Zeros(dtype, device, c.IntermediateSize, c.HiddenSize)
+		once := func() error {
+			return s.Nest(func(s *torch.Scope) error { s.Linear(x, w); return s.Err() })
+		}
+		if err := once(); err != nil { // the first makes kernels and threads
+			return err
+		}
+		device.Synchronize()
+		began, n := time.Now(), 0
+		for time.Since(began) < measuring {
+			if err := once(); err != nil {
+				return err
+			}
+			device.Synchronize()
+			n++
+		}
+		flops = float64(n) * 2 * tokens * float64(c.HiddenSize*c.IntermediateSize) / time.Since(began).Seconds()
+		return s.Err()
+	})
+	return flops, err
+}
+
+// line is the plan in one line, for tune run.
+func (r *planReport) line() string {
+	text := "plan: " + chart.FormatBytes(float64(r.PeakBytes))
+	if r.LimitBytes > 0 {
+		text += fmt.Sprintf(" of %s %s", chart.FormatBytes(float64(r.LimitBytes)), r.LimitOf)
+	}
+	if r.Seconds > 0 {
+		text += ", about " + chart.FormatDuration(r.Seconds)
+	}
+	return text
+}
+
+// refusal says why a run cannot fit and what would make it.
+func (r *planReport) refusal() error {
+	var parts []string
+	for _, part := range r.Parts {
+		if part.Bytes > 0 {
+			parts = append(parts, part.Name+" "+chart.FormatBytes(float64(part.Bytes)))
+		}
+	}
+	hint := "only a smaller model fits; --force tries it all the same"
+	if r.Change != nil {
+		hint = "--set " + strings.Join(settings(r.Change), " --set ") + " makes it fit; --force tries it as it is"
+	}
+	return badInput{fmt.Errorf("the run needs %s of memory (%s), %s are there %s", chart.FormatBytes(float64(r.PeakBytes)),
+		strings.Join(parts, ", "), chart.FormatBytes(float64(r.LimitBytes)), r.LimitOf), hint}
+}
+
+// settings turns "train.batch_size: 2" into "train.batch_size=2".
+func settings(change []string) []string {
+	out := make([]string, len(change))
+	for i, set := range change {
+		out[i] = strings.Replace(set, ": ", "=", 1)
+	}
+	return out
+}
+
+func (r *planReport) write(w io.Writer) {
+	s := screenOf(w)
+	fmt.Fprintf(w, "%s on %s, %s, %d steps\n\n", r.Model, r.Device, r.DType, r.Steps)
+	for _, part := range r.Parts {
+		if part.Bytes > 0 {
+			fmt.Fprintf(w, "  %-12s %10s  %s\n", part.Name, chart.FormatBytes(float64(part.Bytes)), partMeaning[part.Name])
+		}
+	}
+	fmt.Fprintf(w, "  %-12s %10s\n\n", "peak", s.paint(bold, chart.FormatBytes(float64(r.PeakBytes))))
+	switch {
+	case r.LimitBytes == 0:
+		fmt.Fprintln(w, "whether it fits is unknown: this system does not tell how much memory there is")
+	case !r.Fits:
+		fmt.Fprintf(w, "it does not fit: there are %s %s\n", chart.FormatBytes(float64(r.LimitBytes)), r.LimitOf)
+		if r.Change == nil {
+			fmt.Fprintln(w, "no setting makes it fit: take a smaller model")
+		} else {
+			fmt.Fprintf(w, "the cheapest change that makes it fit: %s\n", strings.Join(r.Change, ", "))
+		}
+	case r.FreeBytes > 0 && r.PeakBytes > r.FreeBytes:
+		fmt.Fprintf(w, "it fits into the %s %s, but other programs use all but %s of them now\n",
+			chart.FormatBytes(float64(r.LimitBytes)), r.LimitOf, chart.FormatBytes(float64(r.FreeBytes)))
+	default:
+		fmt.Fprintf(w, "it fits: there are %s %s\n", chart.FormatBytes(float64(r.LimitBytes)), r.LimitOf)
+	}
+	fmt.Fprintf(w, "time: about %s, by matrix products at %.0f GFLOP/s; evaluations and samples come on top\n",
+		chart.FormatDuration(r.Seconds), r.FLOPS/1e9)
+}
+
+var partMeaning = map[string]string{
+	"process":     "libtorch, the tokenizer and the rows",
+	"weights":     "of the base model",
+	"adapter":     "its trained numbers, in float32",
+	"gradients":   "of what is trained, in float32",
+	"optimizer":   "AdamW's two moments",
+	"activations": "kept for the backward pass of the largest batch",
+	"logits":      "of one block of target rows",
+	"working":     "made and dropped by operators",
+}

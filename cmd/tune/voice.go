@@ -1,0 +1,155 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/adapters"
+	"tune/internal/machine"
+	"tune/internal/model"
+	"tune/internal/tokenizer"
+	"tune/internal/torch"
+	"tune/trainer"
+)
+
+// voice is a model that answers, with the adapter that it may have. It is found first, loaded then.
+type voice struct {
+	from   source
+	name   string // the model as the user called it
+	dir    string // its folder
+	commit string // of a model of the Hub
+	device torch.Device
+	dtype  torch.DType
+	tok    *tokenizer.Tokenizer
+
+	w         io.Writer // for replies
+	out, errs screen
+	progress  func(text string) // shows what goes on, or with "" no longer
+
+	s       *torch.Scope
+	model   *model.Model
+	adapter *adapters.Adapter
+}
+
+// side is one of the two models that an adapter makes of one.
+type side int
+
+const (
+	base  side = iota // without the adapter
+	tuned             // with it, or the whole model where there is none
+)
+
+func (s side) String() string { return [...]string{"base", "tuned"}[s] }
+func (s side) title() string  { return [...]string{"base model", "with the adapter"}[s] }
+
+// flags joins the flags that commands share with their own.
+func flags(lists ...[]cli.Flag) (all []cli.Flag) {
+	for _, list := range lists {
+		all = append(all, list...)
+	}
+	return all
+}
+
+// voiceFlags say which model answers.
+func voiceFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "run", Usage: "a `RUN`: an id or the start of one, a name, or last"},
+		&cli.StringFlag{Name: "model", Usage: "a model `FOLDER`, or a name on the Hub such as google/gemma-3-1b-it"},
+		&cli.StringFlag{Name: "adapter", Usage: "an adapter `FOLDER`, PEFT's or MLX's, for --model"},
+		&cli.BoolFlag{Name: "no-adapter", Usage: "the base model alone of --run"},
+		&cli.StringFlag{Name: "device", Usage: "auto, mps, cuda or cpu", Value: "auto"},
+		&cli.StringFlag{Name: "dtype", Usage: "auto, bfloat16 or float32", Value: "auto"},
+		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads on the CPU; 0 for one a core"},
+	}
+}
+
+// findVoice finds, and where need be fetches, all but the weights.
+func findVoice(ctx context.Context, c *cli.Context) (*voice, error) {
+	if err := errors.Join(oneOf(c, "dtype", "auto", "bfloat16", "float32"), atLeast(c, "threads", 0)); err != nil {
+		return nil, err
+	}
+	from, err := sourceOf(c)
+	if err != nil {
+		return nil, err
+	}
+	v := &voice{from: from, name: from.model, dir: from.model, w: c.App.Writer, out: screenOf(c.App.Writer), errs: screenOf(c.App.ErrWriter)}
+	v.progress = func(text string) {
+		if v.errs.terminal {
+			fmt.Fprintf(c.App.ErrWriter, "\r\x1b[K%s", v.errs.paint(faint, text))
+		}
+	}
+	if c.Bool("no-adapter") {
+		if v.from.adapter == "" {
+			return nil, badInput{fmt.Errorf("%s: --no-adapter: there is none", commandOf(c)), "leave it out"}
+		}
+		v.from.adapter, v.from.sha256 = "", ""
+	}
+	if c.Bool("compare") && v.from.adapter == "" { // bench has no such flag
+		return nil, badInput{fmt.Errorf("%s: --compare: there is no adapter to compare %s with", commandOf(c), v.name),
+			"--run RUN or --adapter FOLDER names one"}
+	}
+	if v.device, err = torch.ParseDevice(c.String("device")); err != nil {
+		return nil, badInput{fmt.Errorf("--device: %w", err), "tune doctor shows what this machine has"}
+	}
+	v.dtype = chooseDType(c.String("dtype"), v.device)
+	torch.SetThreads(cmp.Or(c.Int("threads"), machine.PhysicalCores()))
+	if from.hub {
+		if v.dir, v.commit, err = resolveModel(ctx, c.App.ErrWriter, from.model, from.revision); err != nil {
+			return nil, err
+		}
+	}
+	v.from.model = v.dir
+	if v.tok, err = tokenizer.Open(v.dir); err != nil {
+		return nil, badInput{err, "a model is a Hugging Face folder: config.json, tokenizer and safetensors"}
+	}
+	return v, nil
+}
+
+// check refuses a conversation that the model's template cannot write.
+func (v *voice) check(messages []tokenizer.Message) error {
+	if _, _, err := v.tok.Chat(messages, true); err != nil {
+		return badInput{fmt.Errorf("%s: %w", v.name, err), ""}
+	}
+	return nil
+}
+
+// load reads the weights; they belong to s.
+func (v *voice) load(s *torch.Scope, stderr io.Writer) (err error) {
+	v.s = s
+	changed := v.from.changed()
+	if v.model, err = model.Load(s, v.dir, model.Options{Device: v.device, DType: v.dtype}); err != nil {
+		return loadError(err)
+	}
+	if v.from.adapter != "" {
+		if v.adapter, err = adapters.Load(s, v.model, v.from.adapter); err != nil {
+			return loadError(err)
+		}
+	}
+	if changed() {
+		v.warnChanged(stderr)
+	}
+	return nil
+}
+
+func (v *voice) warnChanged(stderr io.Writer) {
+	fmt.Fprintf(stderr, "warning: %s has changed since the run: the adapter was trained on another model\n", v.name)
+}
+
+// answer has one side answer.
+func (v *voice) answer(ctx context.Context, side side, messages []tokenizer.Message, o model.GenerateOptions, each func(string)) (trainer.Answered, error) {
+	if v.adapter != nil {
+		v.adapter.Enable(side == tuned)
+		defer v.adapter.Enable(true)
+	}
+	a, err := trainer.Answer(ctx, v.s, v.model, v.tok, messages, o, each)
+	if err == nil && a.Stopped == model.StopContext && a.NewTokens == 0 {
+		prompt, reach := a.Cached+a.PromptTokens, v.model.Config.MaxPositionEmbeddings
+		return a, badInput{fmt.Errorf("the prompt has %d tokens, the model reaches %d (max_position_embeddings)", prompt, reach), ""}
+	}
+	return a, err
+}
