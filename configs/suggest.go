@@ -84,13 +84,16 @@ func didYouMean(choice string) string {
 	return fmt.Sprintf(", did you mean %q?", choice)
 }
 
-// Nearest returns the choice that takes the fewest changes to reach from word, if that is at most half its
-// letters, and otherwise nothing. Of two that are equally near it is the one of word's length: letters are swapped
+// Nearest returns the choice that takes the fewest changes to reach from word, if that is at most half the letters of
+// either, or of word when it holds the choice, and otherwise nothing. Of two that are equally near it is the one of word's length: letters are swapped
 // more often than forgotten.
 func Nearest(word string, choices []string) string {
 	best, bestDistance := "", len([]rune(word))/2+1
 	for _, choice := range choices {
 		d := distance(strings.ToLower(word), strings.ToLower(choice))
+		if d > max(1, len([]rune(choice))/2) && !strings.Contains(word, choice) { // train_file does hold train
+			continue
+		}
 		if d < bestDistance || d == bestDistance && best != "" && len(choice) == len(word) && len(best) != len(word) {
 			best, bestDistance = choice, d
 		}

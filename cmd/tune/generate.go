@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -142,7 +143,7 @@ func (v *voice) show(ctx context.Context, said conversation, o model.GenerateOpt
 		} else {
 			fmt.Fprintln(v.w)
 		}
-		if err != nil {
+		if err := cmp.Or(err, v.unwritten); err != nil {
 			return answers, err
 		}
 		answers, texts = append(answers, a), append(texts, printable(a.Text))
@@ -158,7 +159,9 @@ func (v *voice) stream(text string) {
 	if v.out.terminal { // a file gets what the model wrote, a terminal nothing that it would obey
 		text = printable(text)
 	}
-	_, _ = io.WriteString(v.w, text)
+	if _, err := io.WriteString(v.w, text); err != nil && v.unwritten == nil {
+		v.unwritten = fmt.Errorf("write the reply: %w", err)
+	}
 }
 
 // promptOf joins the words of the prompt, or reads it from standard input.

@@ -28,6 +28,7 @@ type voice struct {
 	tok    *tokenizer.Tokenizer
 
 	w         io.Writer // for replies
+	unwritten error     // why one could not be written whole
 	out, errs screen
 	progress  func(text string) // shows what goes on, or with "" no longer
 
