@@ -51,7 +51,9 @@ type store struct {
 func (m *Model) NewCache(s *torch.Scope) *Cache {
 	c := &Cache{model: m, scope: s, k: make([]torch.Tensor, len(m.Layers)), v: make([]torch.Tensor, len(m.Layers)),
 		stores: map[string]*store{}, chunk: prefillChunk}
-	c.hidden = s.To(s.Float32s([]float32{float32(math.Inf(-1))}, 1, 1), torch.Float32, m.Device)
+	c.hidden = s.Local(func(s *torch.Scope) torch.Tensor {
+		return s.To(s.Float32s([]float32{float32(math.Inf(-1))}, 1, 1), torch.Float32, m.Device)
+	})
 	for kind := range m.Config.Rope {
 		st := &store{window: m.window(kind)}
 		if st.window > 0 {
@@ -93,7 +95,11 @@ func (c *Cache) Cut(s *torch.Scope, n int) bool {
 			st.oldest = 0
 		}
 		if st.capacity > 0 {
-			s.Copy(st.seen, st.row(s, int64(n), c.model.Device))
+			// s may live as long as the cache; what a cut needs on the way does not.
+			_ = s.Nest(func(s *torch.Scope) error {
+				s.Copy(st.seen, st.row(s, int64(n), c.model.Device))
+				return nil
+			})
 		}
 	}
 	return true

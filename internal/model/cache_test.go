@@ -2,7 +2,6 @@ package model
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -196,6 +195,20 @@ func TestTokensLeaveNoTensors(t *testing.T) {
 		if live[39] != live[0] {
 			t.Errorf("%d tensors after the first token, %d after 40", live[0], live[39])
 		}
+		// Nor does a turn, nor what is cut away for it.
+		turns, ids := m.NewCache(s), text(m, 30, 23)
+		live = nil
+		for i := range 4 {
+			ids[20+i]++
+			o := GenerateOptions{MaxNewTokens: 5, Cache: turns}
+			if _, err := m.Generate(t.Context(), s, ids[turns.Reuse(s, ids):], o, func(int64) bool { return true }); err != nil {
+				return err
+			}
+			live = append(live, torch.Live())
+		}
+		if live[3] != live[0] {
+			t.Errorf("%d tensors after the first turn, %d after 4", live[0], live[3])
+		}
 		return nil
 	})
 }
@@ -270,20 +283,32 @@ func TestCutsOneAfterTheOther(t *testing.T) {
 		from := c.Len()
 		got := pieces(t, s, m, c, ids[from:], func(at int) int { return 1 + 3*(at%2) })
 		golden.Near(t, "after the cuts", got, want[from*int(m.Config.VocabSize):], sameLogits)
+
+		// From nothing on nothing is lost.
+		c.Cut(s, 0)
+		pieces(t, s, m, c, ids[:14], func(int) int { return 1 })
+		if !c.Cut(s, 3) {
+			t.Error("after a new beginning the ring has all of 14 tokens")
+		}
+		got = pieces(t, s, m, c, ids[3:], func(int) int { return 5 })
+		golden.Near(t, "after a new beginning", got, want[3*int(m.Config.VocabSize):], sameLogits)
 	})
 }
 
-// Three turns on one Context come out as each does from nothing, and cost what is new; then a turn is taken back.
-func TestAContextEqualsFreshTexts(t *testing.T) {
+// Three turns on one cache come out as each does from nothing, and cost what is new; then a turn is taken back.
+func TestACacheOfManyTurnsEqualsFreshTexts(t *testing.T) {
 	eachFamily(t, func(t *testing.T, s *torch.Scope, m *Model) {
 		for _, bucket := range []int64{1, 64} {
 			m.Bucket = bucket
-			c := m.NewContext(s)
+			c := m.NewCache(s)
 			turn := func(ids []int64, seed int64, reused int) []int64 {
 				t.Helper()
 				var got, want []int64
 				o := GenerateOptions{MaxNewTokens: 30, Temperature: 1.2, TopK: 50, RepetitionPenalty: 1.2, Seed: seed}
-				g, err := c.Generate(t.Context(), ids, o, func(id int64) bool { got = append(got, id); return true })
+				held := c.Reuse(s, ids)
+				cached := o
+				cached.Cache = c
+				w, err := m.Generate(t.Context(), s, ids[held:], cached, func(id int64) bool { got = append(got, id); return true })
 				if err == nil {
 					_, err = m.Generate(t.Context(), s, ids, o, func(id int64) bool { want = append(want, id); return true })
 				}
@@ -291,11 +316,10 @@ func TestAContextEqualsFreshTexts(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !slices.Equal(got, want) {
-					t.Errorf("bucket %d, %d tokens: on the context %v, fresh %v", bucket, len(ids), got, want)
+					t.Errorf("bucket %d, %d tokens: on the cache %v, fresh %v", bucket, len(ids), got, want)
 				}
-				if g.Reused != reused || g.Reused+g.Prefilled != len(ids) || g.Tokens != 30 || g.Stopped != StopLength ||
-					g.Prefill <= 0 || g.Decode <= 0 {
-					t.Errorf("bucket %d, %d tokens: %+v, want %d reused", bucket, len(ids), g, reused)
+				if held != reused || len(got) != 30 || w.Stopped != StopLength || w.FirstToken <= 0 || w.Decode <= 0 {
+					t.Errorf("bucket %d, %d tokens: %d reused, want %d; %+v", bucket, len(ids), held, reused, w)
 				}
 				return append(slices.Clone(ids), got...)
 			}
@@ -316,48 +340,6 @@ func TestAContextEqualsFreshTexts(t *testing.T) {
 			turn(far, 5, kept)
 			turn(text(m, 8, 19), 6, 0)
 		}
-	})
-}
-
-func TestAContextSaysHowItEnded(t *testing.T) {
-	inScope(t, func(s *torch.Scope) error {
-		m, err := load(s, filepath.Join(golden.Dir(t), "gemma3", "model"))
-		if err != nil {
-			return err
-		}
-		m.Config.MaxPositionEmbeddings = 20
-		c, ids := m.NewContext(s), text(m, 15, 20)
-		var wrote []int64
-		o := GenerateOptions{MaxNewTokens: 8}
-		g, err := c.Generate(t.Context(), ids, o, func(id int64) bool { wrote = append(wrote, id); return true })
-		if err != nil || g.Stopped != StopLength || g.Tokens != 6 || len(wrote) != 6 {
-			t.Errorf("%+v, %v, want the last position after 6 tokens", g, err)
-		}
-		o.Stop = []int64{wrote[3]}
-		at := slices.Index(wrote, wrote[3])
-		if g, err = c.Generate(t.Context(), ids, o, func(int64) bool { return true }); err != nil || g.Stopped != StopToken ||
-			g.Tokens != at || g.Reused != 14 || g.Prefilled != 1 {
-			t.Errorf("%+v, %v, want a stop token behind %d others", g, err, at)
-		}
-		o.Stop = nil
-		if g, err = c.Generate(t.Context(), ids, o, func(int64) bool { return false }); err != nil || g.Stopped != StopCaller || g.Tokens != 1 {
-			t.Errorf("%+v, %v, want the caller to stop it after one token", g, err)
-		}
-		ended, end := context.WithCancel(t.Context())
-		end()
-		g, err = c.Generate(ended, text(m, 15, 21), o, func(int64) bool { return true })
-		if err != nil || g.Stopped != StopCaller || g.Tokens != 0 || g.Prefilled != 0 {
-			t.Errorf("%+v, %v, want an end before anything was computed", g, err)
-		}
-		held := c.cache.IDs()
-		_, err = c.Generate(t.Context(), text(m, 21, 22), o, func(int64) bool { return true })
-		if !errors.Is(err, ErrPromptTooLong) || !strings.Contains(err.Error(), "21 tokens, the model reaches 20") || !slices.Equal(held, c.cache.IDs()) {
-			t.Errorf("%v, want ErrPromptTooLong with the cache as it was", err)
-		}
-		if _, err = c.Generate(t.Context(), nil, o, func(int64) bool { return true }); err == nil || !strings.Contains(err.Error(), "no tokens") {
-			t.Errorf("an empty prompt: %v", err)
-		}
-		return nil
 	})
 }
 

@@ -8,5 +8,7 @@
 //	pass.go      what one batch shares between layers: positions, masks, the way to (B, T) and back
 //	head.go      the LM head and the loss over target tokens, its gradient by hand
 //	load.go      weights from safetensors, and back
-//	generate.go  writing text with a key/value cache
+//	generate.go  writing text
+//	cache.go     keys and values of the tokens so far; of local layers little more than their window
+//	sampler.go   the next token from logits
 package model

@@ -15,7 +15,7 @@ type GenerateOptions struct {
 	MaxNewTokens int
 	Stop         []int64 // ids that end the text; not passed on
 	// Cache, when given, holds the text so far; the prompt follows it. It then also holds all that was computed: the
-	// prompt and the new tokens but for the last. A [Context] sets it to its own.
+	// prompt and the new tokens but for the last.
 	Cache *Cache
 
 	Temperature       float64 // 0 takes the likeliest token each time
@@ -108,53 +108,6 @@ func (m *Model) Generate(ctx context.Context, s *torch.Scope, prompt []int64, o 
 		return nil
 	})
 	return w, err
-}
-
-// ErrPromptTooLong is in the error of a prompt that the model has too few positions for.
-var ErrPromptTooLong = errors.New("model: generate: the prompt is too long")
-
-// Context is a conversation's cache, kept from one reply to the next. What it holds was computed by the model as it
-// was: a model whose adapter is switched on and off needs one Context for each.
-type Context struct {
-	cache *Cache
-}
-
-// NewContext makes an empty Context whose tensors belong to s.
-func (m *Model) NewContext(s *torch.Scope) *Context { return &Context{m.NewCache(s)} }
-
-// Generated says how a text of a [Context] came about.
-type Generated struct {
-	Tokens    int           // written, the stop token not counted
-	Stopped   string        // why it ended: StopToken, StopLength (the model's last position too) or StopCaller
-	Reused    int           // tokens of the prompt that the cache held
-	Prefilled int           // tokens of the prompt that were computed
-	Prefill   time.Duration // until the first token is known
-	Decode    time.Duration // from then on
-}
-
-// Generate writes on from ids, the whole conversation so far, and passes each new token to each, which may return false
-// to end. What the cache already holds of ids is not computed again. Where they part, the cache is rolled back; where
-// its local layers no longer have what that takes, it starts anew.
-//
-// Errors: as those of [Model.Generate]; one that is [ErrPromptTooLong], with the Context left as it was.
-func (c *Context) Generate(ctx context.Context, ids []int64, o GenerateOptions, each func(id int64) bool) (Generated, error) {
-	m, s := c.cache.model, c.cache.scope
-	if reach := m.Config.MaxPositionEmbeddings; int64(len(ids)) > reach {
-		return Generated{}, fmt.Errorf("%w: %d tokens, the model reaches %d (max_position_embeddings)", ErrPromptTooLong, len(ids), reach)
-	}
-	var g Generated
-	g.Reused = c.cache.Reuse(s, ids)
-	o.Cache = c.cache
-	w, err := m.Generate(ctx, s, ids[g.Reused:], o, func(id int64) bool {
-		g.Tokens++
-		return each(id)
-	})
-	if g.Stopped = w.Stopped; w.Stopped == StopContext {
-		g.Stopped = StopLength
-	}
-	g.Prefilled = min(c.cache.Len(), len(ids)) - g.Reused // fewer when ctx ended before the prompt was done
-	g.Prefill, g.Decode = w.FirstToken, w.Decode
-	return g, err
 }
 
 // Extend computes tokens that follow the cache, adds them to it, and returns the logits behind the last one: (V), on
