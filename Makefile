@@ -1,7 +1,7 @@
 # tune: fine-tunes Gemma with LoRA. `make bluey` and `make test` start from nothing.
 # Written for make 3.81, which macOS ships, and for any POSIX shell.
 
-.PHONY: help setup build bluey pocket test lint mac-check gguf-check bench-load clean
+.PHONY: help setup build bluey pocket test lint mac-check gguf-check bench-load bench-plan clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -38,6 +38,9 @@ gguf-check: build ## read GGUF files with Hugging Face's reader and run them in 
 
 bench-load: setup ## peak memory while loading a 1B model (python3 with numpy makes it)
 	@bench/load.sh
+
+bench-plan: build ## predicted beside measured peak memory (python3 with numpy makes the models)
+	@bench/plan.sh
 
 clean: ## remove what was built here; keeps vendor, runs and runs.db
 	rm -rf bin

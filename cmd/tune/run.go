@@ -222,12 +222,7 @@ func (r *session) work(ctx context.Context) error {
 				return loadError(err)
 			}
 		}
-		padTo := 0
-		if cfg.Data.PadToMaxLength {
-			padTo = cfg.Data.MaxLength
-		}
-		batcher := datasets.NewBatcher(rows, datasets.BatchOptions{BatchSize: cfg.Train.BatchSize, Shuffle: cfg.Data.Shuffle,
-			Seed: cfg.Seed, PadTo: padTo})
+		batcher := datasets.NewBatcher(rows, batchOptions(cfg))
 		job := trainer.Job{Model: m, Adapter: adapter, Train: batcher, Options: cfg.Train, Sample: cfg.Sample, Seed: cfg.Seed,
 			Tokenizer: tok, Recorder: r, Now: time.Now}
 		if validation != nil {
@@ -267,6 +262,9 @@ func (r *session) predict(ctx context.Context, device torch.Device, rows, valida
 	p, err := newPlanner(r.cfg, r.modelDir, device, rows, validation)
 	if err != nil {
 		return err
+	}
+	if device == torch.CPU && !keepsBlocks(device, p.model, r.cfg) {
+		torch.ReturnBlocks(blockBytes)
 	}
 	if r.plan, err = p.report(ctx, 100*time.Millisecond); err != nil {
 		return err

@@ -93,15 +93,15 @@ func (in *Inputs) layer(layer int, b Batch) int64 {
 	if layer < in.lowest() {
 		return n * d * e // nothing is trained here: only the output stays, until the pass is over
 	}
-	norm := func(width int64) int64 { // the input in float32, which in float32 is kept by whoever made it
-		if e == float {
-			return n * width * e
+	norm := func(width int64) int64 { // the input in float32, and its squares
+		if in.MeanKeepsInput {
+			return 2 * n * width * float
 		}
 		return n * width * float
 	}
-	total := n * d * e // the layer's output
-	if e != float {
-		total += norm(d) // input_layernorm; in float32 that is the output of the layer below
+	total := n*d*e + norm(d) // the layer's output and input_layernorm
+	if e == float {
+		total -= n * d * e // which reads the output of the layer below as it is
 	}
 	total += in.inputs(layer, b, d, "q_proj", "k_proj", "v_proj")
 	if c.Family == checkpoint.Gemma3 {

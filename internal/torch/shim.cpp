@@ -18,6 +18,9 @@
 #include <cstdio>
 #include <unistd.h>
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <sys/resource.h>
 
 #define TUNE_TORCH (TORCH_VERSION_MAJOR * 100 + TORCH_VERSION_MINOR)
@@ -342,6 +345,22 @@ int64_t tune_device_memory_limit(int device) {
     (void)device;
     return -1;
   });
+}
+
+int tune_heap_keeps_blocks(void) {
+#if defined(__GLIBC__)
+  return 1;
+#else
+  return 0;
+#endif
+}
+
+void tune_return_blocks(int64_t bytes) {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_THRESHOLD, static_cast<int>(bytes));
+#else
+  (void)bytes;
+#endif
 }
 
 void tune_process_memory(int64_t *now, int64_t *peak) {
