@@ -35,7 +35,9 @@ run() {
 		run = run.get("run", run)
 		predicted, measured = run["predicted_peak_memory_bytes"], run["peak_memory_bytes"]
 		ratio = predicted / measured
-		print(f"predicted {predicted / 2**20:6.0f} MiB  measured {measured / 2**20:6.0f} MiB  ratio {ratio:.3f}", flush=True)
+		steps = [s["seconds"] for s in run["steps"]]
+		print(f"predicted {predicted / 2**20:5.0f} MiB, measured {measured / 2**20:5.0f} MiB, ratio {ratio:.3f};",
+			f"{run['predicted_seconds'] / len(steps):.2f} s a step predicted, {sorted(steps)[len(steps) // 2]:.2f} s the median", flush=True)
 		sys.exit(abs(ratio - 1) > 0.15)
 	PY
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -290,7 +289,7 @@ func TestModels(t *testing.T) {
 
 	_, stdout, stderr = tune(t, "models", pocketDir)
 	for _, want := range []string{
-		`(?m)^model +revision +type +parameters +dtype +on disk +LoRA here \(estimate\)$`,
+		`(?m)^model +revision +type +parameters +dtype +on disk +LoRA here \(plan\)$`,
 		`(?m)^google/pocket +` + commit[:8] + ` main +gemma3_text +[0-9.]+ M +BF16 +[0-9.]+ MB +fits: [0-9.]+ [kMG]B of [0-9.]+ [GT]B$`,
 		`(?m)^meta/llama +[0-9a-f]{8} main +llama +[0-9.]+ M +BF16 +[0-9.]+ MB +not trainable: no Gemma that tune trains$`,
 		`(?m)^org/partial +[0-9a-f]{8} main +gemma3_text +[0-9.]+ kB +partial: missing model.safetensors$`,
@@ -306,7 +305,7 @@ func TestModels(t *testing.T) {
 	}
 }
 
-// TestVerdict: the estimate against the memory.
+// TestVerdict: the need against the memory.
 func TestVerdict(t *testing.T) {
 	for _, tc := range []struct {
 		need, have int64
@@ -326,12 +325,14 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 
-	// By hand: 1.3 times the parameters that the weight files hold, in two bytes or four.
+	// More than the weights, by what libtorch itself takes at least; and no more than the toy could need.
+	fits, err := planned()
+	if err != nil {
+		t.Fatal(err)
+	}
 	m := modelReport{Path: pocketDir}
-	m.examine(estimate())
-	perParameter := strconv.FormatFloat(float64(m.NeedBytes)/float64(m.Parameters), 'f', 2, 64)
-	if perParameter != "2.60" && perParameter != "5.20" {
-		t.Errorf("%s bytes a parameter, want 2.60 or 5.20", perParameter)
+	if m.examine(fits); m.NeedBytes < m.Parameters*2+20e6 || m.NeedBytes > 4e9 || m.Fits == nil {
+		t.Errorf("%d bytes for %d parameters", m.NeedBytes, m.Parameters)
 	}
 
 	// Weights that are cut off are no model.
@@ -343,7 +344,7 @@ func TestVerdict(t *testing.T) {
 		t.Fatal(err)
 	}
 	m = modelReport{Path: dir}
-	if m.examine(estimate()); m.Trainable || !strings.Contains(m.verdict(), "not trainable: ") || !strings.Contains(m.Problem, "model.safetensors") {
+	if m.examine(fits); m.Trainable || !strings.Contains(m.verdict(), "not trainable: ") || !strings.Contains(m.Problem, "model.safetensors") {
 		t.Errorf("%+v", m)
 	}
 }

@@ -11,10 +11,11 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tune/configs"
 	"tune/internal/chart"
 	"tune/internal/checkpoint"
 	"tune/internal/hub"
-	"tune/internal/machine"
+	"tune/internal/plan"
 	"tune/internal/safetensors"
 	"tune/internal/torch"
 )
@@ -25,8 +26,8 @@ func modelsCommand() *cli.Command {
 		Usage:     "which models are on this machine, and which of them it can train",
 		ArgsUsage: "[FOLDER ...]",
 		Description: "Lists the Hugging Face cache, which Python's programs share, and the model folders given.\n" +
-			"Whether a model fits is an estimate for LoRA: its weights and three tenths more, against the\n" +
-			"memory of this machine.\n\n" +
+			"Whether a model fits is what tune plan says of a config with defaults, LoRA of rank 16 and batches\n" +
+			"of 4 rows, all of them 512 tokens long: shorter rows and smaller batches need less.\n\n" +
 			"   tune models\n" +
 			"   tune models models/pocket --json",
 		Flags:  []cli.Flag{jsonFlag()},
@@ -48,9 +49,9 @@ type modelReport struct {
 	Missing    []string `json:"missing"`
 	Trainable  bool     `json:"trainable"`
 	Problem    string   `json:"problem"` // why it is not trainable
-	// An estimate for LoRA training; null for a model that cannot be trained anyway.
-	Fits        *bool `json:"fits_estimate"`
-	NeedBytes   int64 `json:"need_bytes_estimate"`
+	// What training with LoRA would need, by the plan; null for a model that cannot be trained anyway.
+	Fits        *bool `json:"fits"`
+	NeedBytes   int64 `json:"need_bytes"`
 	MemoryBytes int64 `json:"memory_bytes"`
 }
 
@@ -76,7 +77,10 @@ func listModels(c *cli.Context) error {
 		}
 		models = append(models, m)
 	}
-	fits := estimate()
+	fits, err := planned()
+	if err != nil {
+		return err
+	}
 	for i := range models {
 		models[i].examine(fits)
 	}
@@ -105,21 +109,25 @@ func localModel(dir string) (modelReport, error) {
 // fitsFunc says how many bytes training a model with LoRA needs, and how many there are.
 type fitsFunc func(dir string) (needBytes, haveBytes int64, err error)
 
-// estimate returns the rule of thumb that tune models names as one: the weights in the dtype that this machine trains
-// in, and three tenths more for the adapter, its optimizer, the activations and the logits of a small batch.
-func estimate() fitsFunc {
-	size := safetensors.F32.Size()
-	if device, err := torch.ParseDevice("auto"); err == nil && chooseDType("auto", device) == torch.BFloat16 {
-		size = safetensors.BF16.Size()
+// planned returns what tune plan predicts on this machine for a config with nothing but defaults, whose rows are all as
+// long as data.max_length lets them be.
+func planned() (fitsFunc, error) {
+	device, err := torch.ParseDevice("auto")
+	if err != nil {
+		return nil, err
 	}
-	facts, _ := machine.ReadFacts() // usable with an error; memory that is unknown is 0
 	return func(dir string) (needBytes, haveBytes int64, err error) {
-		config, err := checkpoint.ReadConfig(dir)
+		cfg := configs.Default()
+		p, err := newPlanner(&cfg, dir, device, nil, nil)
 		if err != nil {
 			return 0, 0, err
 		}
-		return config.Count() * size * 13 / 10, int64(facts.MemoryBytes), nil
-	}
+		rows, longest := int64(cfg.Train.BatchSize), int64(cfg.Data.MaxLength)
+		in := p.inputs(&cfg)
+		in.Batches = []plan.Batch{{Rows: rows, Tokens: rows * longest, Longest: longest, Targets: rows * longest}}
+		limit, _, _ := p.limits()
+		return plan.Predict(in).Bytes, limit, nil
+	}, nil
 }
 
 // examine reads what a model's files say.
@@ -214,7 +222,7 @@ func writeModels(w io.Writer, models []modelReport, cache string) error {
 		column("parameters", 1, true, func(m *modelReport) string { return unlessZero(m.Parameters, count) }),
 		column("dtype", 4, false, func(m *modelReport) string { return m.DType }),
 		column("on disk", 0, true, func(m *modelReport) string { return chart.FormatBytes(float64(m.Bytes)) }),
-		column("LoRA here (estimate)", 0, false, (*modelReport).verdict),
+		column("LoRA here (plan)", 0, false, (*modelReport).verdict),
 	})
 	if err != nil {
 		return err

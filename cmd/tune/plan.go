@@ -125,6 +125,7 @@ type planner struct {
 	rows, validation *datasets.Dataset
 	from             *adapterfile.Adapter // lora.from
 	process          int64
+	limits           func() (limit, free int64, of string)
 }
 
 // newPlanner reads what a prediction needs: the model's config and, with lora.from, the adapter.
@@ -134,6 +135,7 @@ func newPlanner(cfg *configs.Config, modelDir string, device torch.Device, rows,
 		return nil, badInput{err, ""}
 	}
 	p := &planner{cfg: cfg, model: c, device: device, rows: rows, validation: validation, process: torch.ProcessMemory().Now}
+	p.limits = p.deviceLimits
 	if cfg.Method == "lora" && cfg.LoRA.From != "" {
 		if p.from, err = adapterfile.Read(cfg.LoRA.From); err != nil {
 			return nil, badInput{fmt.Errorf("lora.from: %w", err), ""}
@@ -162,7 +164,9 @@ func (p *planner) inputs(cfg *configs.Config) plan.Inputs {
 			in.Modules = plan.ModulesIn(p.from)
 		}
 	}
-	in.Batches = batchesOf(cfg, p.rows, batchOptions(cfg))
+	if p.rows != nil {
+		in.Batches = batchesOf(cfg, p.rows, batchOptions(cfg))
+	}
 	if p.validation != nil {
 		in.Evaluations = batchesOf(cfg, p.validation, datasets.BatchOptions{BatchSize: cfg.Train.BatchSize})
 	}
@@ -223,8 +227,8 @@ func batchesOf(cfg *configs.Config, d *datasets.Dataset, o datasets.BatchOptions
 	return batches
 }
 
-// limits returns what the run's device lets it have in all and, of that, what is free now; 0 is unknown.
-func (p *planner) limits() (limit, free int64, of string) {
+// deviceLimits returns what the run's device lets it have in all and, of that, what is free now; 0 is unknown.
+func (p *planner) deviceLimits() (limit, free int64, of string) {
 	total, available := machine.Memory()
 	switch p.device {
 	case torch.CUDA:
@@ -291,12 +295,14 @@ func (p *planner) seconds(in *plan.Inputs, flops float64, steps int) float64 {
 	return work / float64(n) * float64(steps*p.cfg.Train.GradientAccumulationSteps) / (flops * efficiency)
 }
 
-// productRate times products of the model's own shapes: a batch of tokens with the widest weight of a layer.
+// productRate times products of the model's own shapes: a batch of tokens with the widest weight of a layer, which is
+// cut where it is wider than the rate depends on, so that a plan needs little memory itself.
 func productRate(c *checkpoint.Config, device torch.Device, dtype torch.DType, measuring time.Duration) (flops float64, err error) {
 	const tokens = 256
+	in, out := min(c.HiddenSize, 2048), min(c.IntermediateSize, 8192)
 	err = torch.Run(func(s *torch.Scope) error {
-		x := s.Zeros(dtype, device, tokens, c.HiddenSize)
-		w := s.Zeros(dtype, device, c.IntermediateSize, c.HiddenSize)
+		x := s.Zeros(dtype, device, tokens, in)
+		w := s.Zeros(dtype, device, out, in)
 		once := func() error {
 			return s.Nest(func(s *torch.Scope) error { s.Linear(x, w); return s.Err() })
 		}
@@ -312,7 +318,7 @@ func productRate(c *checkpoint.Config, device torch.Device, dtype torch.DType, m
 			device.Synchronize()
 			n++
 		}
-		flops = float64(n) * 2 * tokens * float64(c.HiddenSize*c.IntermediateSize) / time.Since(began).Seconds()
+		flops = float64(n) * 2 * tokens * float64(in*out) / time.Since(began).Seconds()
 		return s.Err()
 	})
 	return flops, err

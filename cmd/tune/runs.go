@@ -275,6 +275,7 @@ func (r *storedRun) write(w io.Writer, now time.Time) {
 		{"loss", s.change(r.FirstLoss, r.LastLoss)},
 		{"validation", r.validation(s)},
 		{"speed", r.speed()},
+		{"training", r.trainTime()},
 		{"memory", r.memory()},
 	})
 	s.writeFields(w, "model", []field{
@@ -348,6 +349,15 @@ func (r *storedRun) speed() string {
 		chart.FormatDuration(float64(r.StepSeconds)/float64(max(1, r.StepsDone))))
 }
 
+// trainTime is how long the steps took, beside what the plan said.
+func (r *storedRun) trainTime() string {
+	if !r.TrainSeconds.Finite() || !r.PredictedSeconds.Finite() || r.PredictedSeconds == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s, %s predicted", chart.FormatDuration(float64(r.TrainSeconds)),
+		chart.FormatDuration(float64(r.PredictedSeconds)))
+}
+
 func (r *storedRun) memory() string {
 	if r.PeakMemoryBytes == 0 {
 		return ""
@@ -355,6 +365,9 @@ func (r *storedRun) memory() string {
 	text := bytesOf(r.PeakMemoryBytes) + " peak"
 	if r.DevicePeakMemoryBytes > 0 {
 		text += ", " + bytesOf(r.DevicePeakMemoryBytes) + " on the device"
+	}
+	if r.PredictedPeakMemoryBytes > 0 {
+		text += ", " + bytesOf(r.PredictedPeakMemoryBytes) + " predicted"
 	}
 	return text
 }

@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 			return os.CopyFS(filepath.Join(e.WorkDir, "model"), os.DirFS(tiny))
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"json": checkJSON, "code": checkCode, "bytes": checkBytes, "samesum": checkSameSum,
+			"json": checkJSON, "ratio": checkRatio, "code": checkCode, "bytes": checkBytes, "samesum": checkSameSum,
 			"copyartifacts": copyArtifacts, "hub": startHub,
 		},
 		Condition: func(name string) (bool, error) {
@@ -133,6 +133,33 @@ func checkJSON(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s: %s is %v", args[0], args[1], got)
 	case len(args) == 3 && (got == args[2]) == neg:
 		ts.Fatalf("%s: %s is %q, want %q", args[0], args[1], got, args[2])
+	}
+}
+
+// checkRatio is `ratio FILE PATH PATH LOW HIGH`: the number at the first path is so many times the one at the second.
+func checkRatio(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 5 {
+		ts.Fatalf("usage: ratio FILE PATH PATH LOW HIGH")
+	}
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	number := func(path string) float64 {
+		at := v
+		for step := range strings.SplitSeq(path, ".") {
+			at = inside(at, step)
+		}
+		n, ok := at.(float64)
+		if !ok {
+			ts.Fatalf("%s: %s is %v, want a number", args[0], path, at)
+		}
+		return n
+	}
+	low, err := strconv.ParseFloat(args[3], 64)
+	ts.Check(err)
+	high, err := strconv.ParseFloat(args[4], 64)
+	ts.Check(err)
+	if got := number(args[1]) / number(args[2]); !(got >= low && got <= high) {
+		ts.Fatalf("%s is %g times %s, want %g to %g", args[1], got, args[2], low, high)
 	}
 }
 
