@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tune/configs"
+	"tune/internal/checkpoint"
 	"tune/internal/golden"
 	"tune/internal/model"
 	"tune/internal/torch"
@@ -92,7 +93,7 @@ func TestTargetsProperties(t *testing.T) {
 		rapid.Check(t, func(rt *rapid.T) {
 			c := loraConfig()
 			c.Rank = rapid.IntRange(1, 9).Draw(rt, "rank")
-			c.TargetModules = rapid.SliceOfNDistinct(rapid.SampledFrom(configs.LinearModules()), 1, 7, rapid.ID[string]).Draw(rt, "modules")
+			c.TargetModules = rapid.SliceOfNDistinct(rapid.SampledFrom(checkpoint.LinearModules()), 1, 7, rapid.ID[string]).Draw(rt, "modules")
 			c.LayersToTransform = rapid.SliceOfNDistinct(rapid.IntRange(0, 5), 0, 6, rapid.ID[int]).Draw(rt, "layers")
 			err := s.Nest(func(s *torch.Scope) error {
 				m, err := loadModel(s, gemma3Dir(t))

@@ -7,6 +7,7 @@ import (
 
 	"tune/configs"
 	"tune/internal/adapterfile"
+	"tune/internal/checkpoint"
 	"tune/internal/model"
 )
 
@@ -146,7 +147,7 @@ func contradictions(config configs.LoRA, file *adapterfile.Adapter) (problems []
 	}
 	if wanted := config.TargetModules; len(wanted) > 0 {
 		if len(wanted) == 1 && wanted[0] == "all-linear" {
-			wanted = configs.LinearModules()
+			wanted = checkpoint.LinearModules()
 		}
 		if !sameSet(wanted, file.TargetModules) {
 			differ("target_modules", config.TargetModules, file.TargetModules)

@@ -11,6 +11,7 @@ import (
 
 	"tune/configs"
 	"tune/internal/adapterfile"
+	"tune/internal/checkpoint"
 	"tune/internal/golden"
 	"tune/internal/torch"
 )
@@ -222,7 +223,7 @@ func TestStartFrom(t *testing.T) {
 	}
 	for _, c := range []configs.LoRA{
 		{From: from, Dropout: 0.25, LoRAPlusLRRatio: 16},
-		{From: from, Rank: file.Rank, Alpha: file.Alpha, UseRSLoRA: true, TargetModules: configs.LinearModules(), LayersToTransform: []int{5, 4, 3, 2, 1, 0}},
+		{From: from, Rank: file.Rank, Alpha: file.Alpha, UseRSLoRA: true, TargetModules: checkpoint.LinearModules(), LayersToTransform: []int{5, 4, 3, 2, 1, 0}},
 		{From: from, TargetModules: []string{"all-linear"}, RankPattern: configs.Pattern[int]{{Key: ".*proj", Value: file.Rank}},
 			AlphaPattern: configs.Pattern[float64]{{Key: "q_proj", Value: file.Alpha}}},
 	} {

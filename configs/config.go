@@ -2,6 +2,8 @@
 // that ship with tune. Keys use the words of PEFT and of Hugging Face's TrainingArguments.
 package configs
 
+import "tune/internal/checkpoint"
+
 // Config is one run, resolved: defaults, then the file, then --set flags.
 type Config struct {
 	// Name labels the run in listings and charts; the file's base name when absent.
@@ -159,7 +161,7 @@ func Default() Config {
 	return Config{
 		Seed: 42, Device: "auto", Method: "lora",
 		Model: Model{DType: "auto", Init: "pretrained"},
-		LoRA:  LoRA{Rank: 16, Alpha: 32, TargetModules: LinearModules()},
+		LoRA:  LoRA{Rank: 16, Alpha: 32, TargetModules: checkpoint.LinearModules()},
 		Data:  Data{MaxLength: 512, LossOn: "replies", Shuffle: true},
 		Train: Train{NumTrainEpochs: 3, BatchSize: 4, GradientAccumulationSteps: 1, LearningRate: 2e-4,
 			LRSchedulerType: "linear", MaxGradNorm: 1, AdamBeta1: 0.9, AdamBeta2: 0.999, AdamEpsilon: 1e-8},

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tune/configs"
+	"tune/internal/checkpoint"
 )
 
 // TestYAMLReadsBack: a run can be repeated from the text kept with it, whatever its settings are.
@@ -108,7 +109,7 @@ func drawConfig(t *rapid.T) *configs.Config {
 	}
 	c.LoRA = configs.LoRA{
 		Rank: whole("rank", 1, 1<<16), Alpha: number("alpha", 1e-300, 1e300), Dropout: number("dropout", 0, 0.999),
-		TargetModules: rapid.SliceOfNDistinct(rapid.SampledFrom(configs.LinearModules()), 1, 7, rapid.ID[string]).
+		TargetModules: rapid.SliceOfNDistinct(rapid.SampledFrom(checkpoint.LinearModules()), 1, 7, rapid.ID[string]).
 			Draw(t, "modules"),
 		UseRSLoRA: yes("rslora"), UseDoRA: yes("dora"),
 		LayersToTransform: rapid.SliceOfNDistinct(rapid.IntRange(0, 99), 1, 5, rapid.ID[int]).Draw(t, "layers"),

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tune/configs"
+	"tune/internal/checkpoint"
 )
 
 const smallest = "model: {path: models/pocket}\ndata: {train: a.jsonl}\nlora: {rank: 4, layers_to_transform: [0, 1]}\n"
@@ -27,7 +28,7 @@ func TestSet(t *testing.T) {
 		{"list of one", []string{"sample.prompts=Why is the sky blue?"},
 			func(c *configs.Config) { c.Sample.Prompts = []string{"Why is the sky blue?"} }},
 		{"all-linear", []string{"lora.target_modules=all-linear"},
-			func(c *configs.Config) { c.LoRA.TargetModules = configs.LinearModules() }},
+			func(c *configs.Config) { c.LoRA.TargetModules = checkpoint.LinearModules() }},
 		{"section keeps its other keys", []string{"lora={alpha: 8}"}, func(c *configs.Config) { c.LoRA.Alpha = 8 }},
 		{"over the file", []string{"lora.rank=2"}, func(c *configs.Config) { c.LoRA.Rank = 2 }},
 		{"last wins", []string{"seed=1", "seed=-2"}, func(c *configs.Config) { c.Seed = -2 }},

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"tune/internal/checkpoint"
 )
 
 // most bounds every count and size: far above any use, and low enough that products of them fit 64 bits.
@@ -84,7 +86,7 @@ func (l LoRA) check(check *checker) {
 	}
 	check.share("lora.dropout", l.Dropout)
 
-	known := LinearModules()
+	known := checkpoint.LinearModules()
 	if len(l.TargetModules) == 0 && !decided {
 		check.bad("lora.target_modules", "is empty, want all-linear or some of %s", strings.Join(known, ", "))
 	}

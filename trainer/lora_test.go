@@ -12,6 +12,7 @@ import (
 	"tune/adapters"
 	"tune/configs"
 	"tune/datasets"
+	"tune/internal/checkpoint"
 	"tune/internal/golden"
 	"tune/internal/model"
 	"tune/internal/torch"
@@ -135,7 +136,7 @@ func TestStartFromContinues(t *testing.T) {
 	data := rows(4)
 	batch := datasets.NewBatch(data.Samples, []int{0, 1, 2, 3}, 0)
 	for _, lora := range []configs.LoRA{
-		{Rank: 4, Alpha: 8, TargetModules: configs.LinearModules()},
+		{Rank: 4, Alpha: 8, TargetModules: checkpoint.LinearModules()},
 		{Rank: 4, Alpha: 8, TargetModules: []string{"q_proj", "up_proj"}, UseDoRA: true, UseRSLoRA: true, LoRAPlusLRRatio: 4, LayersToTransform: []int{1, 3}},
 	} {
 		peft, mlx := filepath.Join(t.TempDir(), "peft"), filepath.Join(t.TempDir(), "mlx")

@@ -14,6 +14,7 @@ import (
 	"tune/adapters"
 	"tune/configs"
 	"tune/datasets"
+	"tune/internal/checkpoint"
 	"tune/internal/golden"
 	"tune/internal/model"
 	"tune/internal/tokenizer"
@@ -89,7 +90,7 @@ type setup func(*Job, *configs.LoRA)
 func train(t *testing.T, ctx context.Context, full bool, changes ...setup) outcome {
 	t.Helper()
 	out := outcome{memoryRecorder: &memoryRecorder{}}
-	lora := configs.LoRA{Rank: 4, Alpha: 8, TargetModules: configs.LinearModules()}
+	lora := configs.LoRA{Rank: 4, Alpha: 8, TargetModules: checkpoint.LinearModules()}
 	job := Job{Options: options(), Seed: 11, Recorder: out.memoryRecorder, Now: time.Now}
 	for _, change := range changes {
 		change(&job, &lora)

@@ -300,6 +300,6 @@ func (a *Adapter) card() []byte {
 	if a.Base != "" {
 		fmt.Fprintf(&b, " for `%s`", a.Base)
 	}
-	fmt.Fprintf(&b, ", trained with tune: rank %d, alpha %g, on %s.\n", a.Rank, a.Alpha, strings.Join(a.modules(), ", "))
+	fmt.Fprintf(&b, ", written by tune: rank %d, alpha %g, on %s.\n", a.Rank, a.Alpha, strings.Join(a.modules(), ", "))
 	return b.Bytes()
 }
