@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -291,6 +293,30 @@ func TestParseDevice(t *testing.T) {
 	}
 	if _, err := ParseDevice("gpu"); err == nil || !strings.Contains(err.Error(), `unknown device "gpu"`) {
 		t.Errorf("gpu: got %v", err)
+	}
+}
+
+// TestPeakIsOnesOwn: a process that a large one started has not been large itself.
+func TestPeakIsOnesOwn(t *testing.T) {
+	const asked = "TUNE_TEST_PRINT_PEAK"
+	if os.Getenv(asked) != "" {
+		fmt.Printf("peak %d\n", ProcessMemory().Peak)
+		return
+	}
+	large := make([]byte, 1<<30)
+	for i := 0; i < len(large); i += 4096 {
+		large[i] = 1
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestPeakIsOnesOwn$")
+	cmd.Env = append(os.Environ(), asked+"=1")
+	out, err := cmd.Output()
+	runtime.KeepAlive(large)
+	var peak int64
+	if _, scanned := fmt.Sscanf(string(out), "peak %d", &peak); err != nil || scanned != nil {
+		t.Fatalf("%v, %v: %s", err, scanned, out)
+	}
+	if peak <= 0 || peak >= 1<<30 {
+		t.Errorf("the peak of a process that did nothing is %d bytes", peak)
 	}
 }
 

@@ -383,8 +383,16 @@ void tune_process_memory(int64_t *now, int64_t *peak) {
     if (fscanf(f, "%ld %ld", &pages, &resident) == 2) *now = static_cast<int64_t>(resident) * sysconf(_SC_PAGESIZE);
     fclose(f);
   }
+  // Not getrusage's ru_maxrss where it can be helped: a program inherits that from the one that started it.
+  if (FILE *f = fopen("/proc/self/status", "r")) {
+    char line[256];
+    long long kib = 0;
+    while (fgets(line, sizeof line, f))
+      if (sscanf(line, "VmHWM: %lld kB", &kib) == 1) *peak = kib * 1024;
+    fclose(f);
+  }
   struct rusage usage;
-  if (getrusage(RUSAGE_SELF, &usage) == 0) *peak = static_cast<int64_t>(usage.ru_maxrss) * 1024;  // KiB on Linux
+  if (*peak < 0 && getrusage(RUSAGE_SELF, &usage) == 0) *peak = static_cast<int64_t>(usage.ru_maxrss) * 1024;
 #endif
 }
 
