@@ -137,19 +137,25 @@ func TestTargetThatMatchesNothing(t *testing.T) {
 		"layer 6, the model has 0 to 5": func(c *configs.LoRA) { c.LayersToTransform = []int{0, 6} },
 		"target_modules is empty":       func(c *configs.LoRA) { c.TargetModules = nil },
 	} {
-		c := loraConfig()
-		edit(&c)
-		err := torch.Run(func(s *torch.Scope) error {
-			m, err := loadModel(s, gemma3Dir(t))
-			if err != nil {
-				return err
-			}
-			_, err = New(s, m, c, 1)
+		refused(t, edit, want)
+	}
+}
+
+// refused checks that New says want of the configuration that edit makes.
+func refused(t *testing.T, edit func(*configs.LoRA), want string) {
+	t.Helper()
+	c := loraConfig()
+	edit(&c)
+	err := torch.Run(func(s *torch.Scope) error {
+		m, err := loadModel(s, gemma3Dir(t))
+		if err != nil {
 			return err
-		})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
 		}
+		_, err = New(s, m, c, 1)
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
 	}
 }
 

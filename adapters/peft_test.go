@@ -120,19 +120,7 @@ func TestPatternThatMatchesNothing(t *testing.T) {
 		},
 		`rank_pattern: "(" is no regular expression`: func(c *configs.LoRA) { c.RankPattern = configs.Pattern[int]{{Key: "(", Value: 2}} },
 	} {
-		c := loraConfig()
-		edit(&c)
-		err := torch.Run(func(s *torch.Scope) error {
-			m, err := loadModel(s, gemma3Dir(t))
-			if err != nil {
-				return err
-			}
-			_, err = New(s, m, c, 1)
-			return err
-		})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
-		}
+		refused(t, edit, want)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -95,18 +94,4 @@ func (r *session) recordArtifacts(ctx context.Context, kind, dir string) error {
 var tokenizerFiles = []string{"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
 	"generation_config.json", "chat_template.jinja", "added_tokens.json"}
 
-func copyTokenizer(from, to string) error {
-	for _, name := range tokenizerFiles {
-		b, err := os.ReadFile(filepath.Join(from, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(to, name), b, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func copyTokenizer(from, to string) error { return copyFiles(from, to, tokenizerFiles) }
