@@ -3,6 +3,7 @@ package adapters
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -245,6 +246,68 @@ func TestAdapterOfAnotherModelIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "model.layers.3.self_attn.q_proj is no linear layer of this Gemma3ForCausalLM with 3 layers") {
 		t.Errorf("got %v, want the first module of layer 3", err)
 	}
+}
+
+// TestDoRADropout: in training PEFT drops inputs of the adapter's product and of what the magnitude adds to the
+// base's, not of the base's own.
+func TestDoRADropout(t *testing.T) {
+	inScope(t, func(s *torch.Scope) error {
+		m, err := loadModel(s, gemma3Dir(t))
+		if err != nil {
+			return err
+		}
+		c := loraConfig()
+		c.UseDoRA, c.Dropout = true, 0.4
+		a, err := New(s, m, c, 1)
+		if err != nil {
+			return err
+		}
+		l := a.Modules[0]
+		w, down := s.ReadFloat32s(l.Base.Weight), s.ReadFloat32s(l.A)
+		up, magnitude := make([]float32, l.B.Len()), s.ReadFloat32s(l.Magnitude)
+		for i := range up {
+			up[i] = 0.1 * float32(i%7-3)
+		}
+		for i := range magnitude {
+			magnitude[i] *= 1 + 0.1*float32(i%3)
+		}
+		s.Copy(l.B, s.Float32s(up, l.B.Shape()...))
+		s.Copy(l.Magnitude, s.Float32s(magnitude))
+		rank, in, out := int(l.A.Dim(0)), int(l.A.Dim(1)), int(l.B.Dim(0))
+		x := make([]float32, 3*in)
+		for i := range x {
+			x[i] = float32(i%5) - 1.5
+		}
+		input := s.Float32s(x, 3, int64(in))
+		torch.Seed(5)
+		dropped := s.ReadFloat32s(s.Dropout(input, c.Dropout))
+		a.Train(true)
+		torch.Seed(5)
+		got := s.ReadFloat32s(l.Forward(s, input))
+
+		want := make([]float32, len(got))
+		for row := range 3 {
+			for o := range out {
+				norm, base, dropBase, update := 0.0, 0.0, 0.0, 0.0
+				for i := range in {
+					delta := 0.0
+					for r := range rank {
+						delta += float64(up[o*rank+r]) * float64(down[r*in+i])
+					}
+					delta *= l.Scale
+					weight := float64(w[o*in+i])
+					norm += (weight + delta) * (weight + delta)
+					base += weight * float64(x[row*in+i])
+					dropBase += weight * float64(dropped[row*in+i])
+					update += delta * float64(dropped[row*in+i])
+				}
+				gain := float64(magnitude[o]) / math.Sqrt(norm)
+				want[row*out+o] = float32(base + (gain-1)*dropBase + gain*update)
+			}
+		}
+		golden.Near(t, "DoRA with dropout", got, want, 1e-4) // float32, sums of about 100 products
+		return s.Err()
+	})
 }
 
 func TestAdapterSeed(t *testing.T) {

@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"tune/configs"
 	"tune/internal/adapterfile"
 	"tune/internal/checkpoint"
 	"tune/internal/gguf"
@@ -108,26 +110,31 @@ func withVocabulary(t *testing.T, family string) string {
 }
 
 // logitsOf runs a fixed text through the model in dir.
-func logitsOf(t *testing.T, dir string) []float32 {
+func logitsOf(t *testing.T, dir string) (logits []float32) {
 	t.Helper()
-	var logits []float32
 	inScope(t, func(s *torch.Scope) error {
 		m, err := loadModel(s, dir)
 		if err != nil {
 			return err
 		}
-		ids := make([]int64, 30)
-		for i := range ids {
-			ids[i] = int64(i) * 97 % m.Config.VocabSize
-		}
-		p, err := m.NewPass(s, model.Sequence(ids), nil)
-		if err != nil {
-			return err
-		}
-		logits = s.ReadFloat32s(m.Logits(s, m.Hidden(s, p)))
-		return s.Err()
+		logits, err = fixedLogits(s, m)
+		return err
 	})
 	return logits
+}
+
+// fixedLogits runs a fixed text through a model.
+func fixedLogits(s *torch.Scope, m *model.Model) ([]float32, error) {
+	ids := make([]int64, 30)
+	for i := range ids {
+		ids[i] = int64(i) * 97 % m.Config.VocabSize
+	}
+	p, err := m.NewPass(s, model.Sequence(ids), nil)
+	if err != nil {
+		return nil, err
+	}
+	logits := s.ReadFloat32s(m.Logits(s, m.Hidden(s, p)))
+	return logits, s.Err()
 }
 
 // A model written as GGUF and read back computes what the model computes.
@@ -220,5 +227,127 @@ func TestGGUFAdapterGivesTheReferenceLogits(t *testing.T) {
 				return nil
 			})
 		})
+	}
+}
+
+// adapted puts an adapter that changes something on a fresh copy of a model, and returns its numbers and the logits.
+func adapted(t *testing.T, dir string, c configs.LoRA) (file *adapterfile.Adapter, logits []float32) {
+	t.Helper()
+	inScope(t, func(s *torch.Scope) error {
+		m, err := loadModel(s, dir)
+		if err != nil {
+			return err
+		}
+		a, err := New(s, m, c, 3)
+		if err != nil {
+			return err
+		}
+		for i, l := range a.Modules {
+			values := make([]float32, l.B.Len())
+			for k := range values {
+				values[k] = float32(0.05 * math.Sin(float64(3*i+5*k)))
+			}
+			s.Copy(l.B, s.Float32s(values, l.B.Shape()...))
+		}
+		if file, err = a.File(s, "base"); err != nil {
+			return err
+		}
+		logits, err = fixedLogits(s, m)
+		return err
+	})
+	return file, logits
+}
+
+// A model written as GGUF with an adapter in it computes what model and adapter compute side by side, and its weights
+// are those that llama.cpp gets when it adds the GGUF adapter to the GGUF base.
+func TestMergedGGUFIsModelAndAdapter(t *testing.T) {
+	tok, err := tokenizer.Open(pocket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range []string{"gemma", "gemma2", "gemma3"} {
+		dir := withVocabulary(t, family)
+		plain := logitsOf(t, dir)
+		for kind, edit := range map[string]func(*configs.LoRA){
+			"lora":     func(*configs.LoRA) {},
+			"rslora":   func(c *configs.LoRA) { c.UseRSLoRA = true },
+			"dora":     func(c *configs.LoRA) { c.UseDoRA = true },
+			"patterns": func(c *configs.LoRA) { c.AlphaPattern = configs.Pattern[float64]{{Key: "v_proj", Value: 3}} },
+		} {
+			t.Run(family+"/"+kind, func(t *testing.T) {
+				c := loraConfig()
+				edit(&c)
+				adapter, want := adapted(t, dir, c)
+				if slices.Equal(want, plain) {
+					t.Fatal("the adapter changes nothing")
+				}
+				write := func(name string, adapter *adapterfile.Adapter) (string, *checkpoint.Config) {
+					m, err := OpenMerged(dir, adapter)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer m.Close()
+					path := filepath.Join(t.TempDir(), name)
+					if _, err := gguf.WriteModel(context.Background(), path, m.Config(), tok, m, gguf.ModelOptions{Type: gguf.F32}); err != nil {
+						t.Fatal(err)
+					}
+					return path, m.Config()
+				}
+				merged, config := write("merged.gguf", adapter)
+				golden.Near(t, "logits", logitsOf(t, fromGGUF(t, merged, config)), want, 1e-4) // float32, logits of about 4
+				if c.UseDoRA {
+					return // no GGUF adapter
+				}
+				base, _ := write("base.gguf", nil)
+				beside := filepath.Join(t.TempDir(), "adapter.gguf")
+				if err := gguf.WriteAdapter(beside, adapter, config, gguf.F32); err != nil {
+					t.Fatal(err)
+				}
+				compareAsLlamaCpp(t, base, beside, merged)
+			})
+		}
+	}
+}
+
+// compareAsLlamaCpp compares W + alpha/rank·B·A of a base and an adapter file, by names, with a merged file.
+func compareAsLlamaCpp(t *testing.T, base, adapter, merged string) {
+	t.Helper()
+	var open [3]*gguf.File
+	for i, path := range []string{base, adapter, merged} {
+		f, err := gguf.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		open[i] = f
+	}
+	floats := func(f *gguf.File, name string) []float32 {
+		v, err := f.Floats(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	alpha, compared := open[1].Metadata["adapter.lora.alpha"].(float64), 0
+	for _, tensor := range open[2].Tensors {
+		down, ok := open[1].Find(tensor.Name + ".lora_a")
+		got := floats(open[0], tensor.Name)
+		if ok {
+			compared++
+			rank, in := int(down.Shape[0]), int(down.Shape[1])
+			a, b := floats(open[1], down.Name), floats(open[1], tensor.Name+".lora_b")
+			for i := range got {
+				row, column := i/in, i%in
+				sum := 0.0
+				for r := range rank {
+					sum += float64(b[row*rank+r]) * float64(a[r*in+column])
+				}
+				got[i] += float32(alpha / float64(rank) * sum)
+			}
+		}
+		golden.Near(t, tensor.Name, got, floats(open[2], tensor.Name), 1e-6) // float32, numbers below 2
+	}
+	if compared == 0 {
+		t.Fatal("no tensor of the merged file has an adapter")
 	}
 }

@@ -17,12 +17,13 @@ type Linear struct {
 }
 
 // Forward returns x·Wᵀ + Scale·(dropout(x)·Aᵀ)·Bᵀ, the adapted linear layer; with DoRA every output is also
-// scaled by its trained magnitude over the norm of its row of W + Scale·B·A.
+// scaled by its trained magnitude over the norm of its row of W + Scale·B·A, g. Where dropout is at work DoRA drops
+// what g adds to the base's product as well: x·Wᵀ + (g-1)·dropout(x)·Wᵀ + g·Scale·(dropout(x)·Aᵀ)·Bᵀ.
 //
 // Shapes: x (N, in), W (out, in), A (R, in), B (out, R); result (N, out).
 // Dtypes: A and B stay float32; the sum is taken in float32 and rounded to the dtype of x, as PEFT does.
 // Source: arXiv:2106.09685, section 4.1, equation 3; arXiv:2402.09353, equation 5, with the norm held constant
-// in the gradient as its section 4.3 says.
+// in the gradient as its section 4.3 says; DoRA's dropout as in PEFT, tuners/lora/variants.py and dora.py.
 func (l *Linear) Forward(s *torch.Scope, x torch.Tensor) torch.Tensor {
 	if l.adapter.off {
 		return l.Base.Forward(s, x)
@@ -31,15 +32,23 @@ func (l *Linear) Forward(s *torch.Scope, x torch.Tensor) torch.Tensor {
 	return s.Local(func(s *torch.Scope) torch.Tensor {
 		y := l.Base.Forward(s, x)
 		in := s.Cast(x, torch.Float32)
-		if p := l.adapter.Config.Dropout; p > 0 && l.adapter.training {
+		p := l.adapter.Config.Dropout
+		dropping := p > 0 && l.adapter.training
+		if dropping {
 			in = s.Dropout(in, p)
 		}
 		low := s.Scale(s.Linear(in, l.A), l.Scale) // (N, R); scaling here touches fewest numbers
-		y = s.Add(y, s.Linear(low, l.B))           // (N, out), float32
-		if l.Magnitude.Defined() {
-			y = s.Mul(y, s.Div(l.Magnitude, l.rowNorms(s)))
+		update := s.Linear(low, l.B)               // (N, out), float32
+		if !l.Magnitude.Defined() {
+			return s.Cast(s.Add(y, update), dtype)
 		}
-		return s.Cast(y, dtype)
+		gain := s.Div(l.Magnitude, l.rowNorms(s)) // (out)
+		if !dropping {
+			return s.Cast(s.Mul(s.Add(y, update), gain), dtype)
+		}
+		dropped := l.Base.Forward(s, s.Cast(in, dtype))
+		beside := s.Add(s.Mul(dropped, s.AddScalar(gain, -1)), s.Mul(update, gain))
+		return s.Cast(s.Add(y, beside), dtype)
 	})
 }
 

@@ -10,20 +10,26 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
 
-# run MODEL ROWS DTYPE BATCH CHECKPOINTING STEPS
+# run MODEL ROWS DTYPE BATCH CHECKPOINTING STEPS [KEY=VALUE ...]
 run() {
-	printf '%-28s %-9s batch %-2s checkpointing %-5s ' "$1" "$3" "$4" "$5"
+	model=$1 rows=$2 dtype=$3 batch=$4 checkpointing=$5 steps=$6
+	shift 6
+	printf '%-28s %-9s batch %-2s checkpointing %-5s %s ' "$model" "$dtype" "$batch" "$checkpointing" "$*"
+	for set; do
+		set -- "$@" --set "$set"
+		shift
+	done
 	rm -f "$work/runs.db"
 	cat >"$work/plan.yaml" <<-YAML
 		name: plan
-		model: {path: $PWD/$1, dtype: $3}
-		data: {train: $PWD/$2, max_length: 512}
+		model: {path: $PWD/$model, dtype: $dtype}
+		data: {train: $PWD/$rows, max_length: 512}
 		lora: {rank: 16, alpha: 32, target_modules: all-linear}
-		train: {batch_size: $4, max_steps: $6, gradient_checkpointing: $5}
+		train: {batch_size: $batch, max_steps: $steps, gradient_checkpointing: $checkpointing}
 		device: cpu
 		output: {dir: $work/out, database: $work/runs.db}
 	YAML
-	if ! ./bin/tune run "$work/plan.yaml" >"$work/log" 2>&1; then
+	if ! ./bin/tune run "$work/plan.yaml" "$@" >"$work/log" 2>&1; then
 		cat "$work/log"
 		failed=1
 		return
@@ -52,7 +58,12 @@ for shape in ${*:-small 270m 1b}; do
 					run "$dir" "$dir/rows.jsonl" $dtype $batch $checkpointing 8
 				done
 			done
+			run "$dir" "$dir/rows.jsonl" $dtype 8 false 4 lora.use_dora=true
+			run "$dir" "$dir/rows.jsonl" $dtype 8 false 4 lora.dropout=0.1
+			run "$dir" "$dir/rows.jsonl" $dtype 8 false 4 lora.use_dora=true lora.dropout=0.1
+			run "$dir" "$dir/rows.jsonl" $dtype 8 false 4 method=full
 		done
+		run "$dir" "$dir/rows.jsonl" float32 4 false 4 data.pad_to_max_length=true
 		;;
 	270m)
 		for batch in 1 4 8; do

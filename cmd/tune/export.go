@@ -36,7 +36,7 @@ func exportCommand() *cli.Command {
 		Usage:     "write an adapter, or a model with it, for other programs",
 		ArgsUsage: "RUN|DIR",
 		Description: "RUN is an id or the start of one, a name, or last. DIR is an adapter in PEFT's or MLX's format, a GGUF\n" +
-			"adapter, or a model folder. --to says what to write:\n\n" +
+			"adapter, or a model: a folder or a name on the Hub. --to says what to write:\n\n" +
 			"   peft     the adapter for transformers, PEFT and vLLM\n" +
 			"   mlx      the adapter for mlx-lm\n" +
 			"   gguf     the adapter for llama.cpp; with --merge, or from a whole model, the model for llama.cpp,\n" +
@@ -73,6 +73,7 @@ type export struct {
 	kind  string // of the numbers: "", bf16, f32, f16 or q8_0
 
 	from    source
+	hub     string               // the name of a whole model of the Hub; from.model is then its folder in the cache
 	run     *runstore.RunSummary // nil for a folder
 	adapter *adapterfile.Adapter // nil for a model that needs none
 	base    string               // the folder of from.model; "" where an adapter is written and its base is not here
@@ -163,6 +164,10 @@ func (e *export) find(ctx context.Context, ref string) (err error) {
 	case isModel(dir):
 		e.from = source{model: dir}
 		return nil
+	case isHubName(dir):
+		e.hub = dir
+		e.from.model, _, err = resolveModel(ctx, e.c.App.ErrWriter, dir, "")
+		return err
 	}
 	e.adapter, e.from, err = openAdapter(dir)
 	e.from.model = found(e.from.model, filepath.Dir(e.c.String("db")))
@@ -185,6 +190,12 @@ func exportable(path string) (string, bool) {
 		}
 	}
 	return path, strings.ContainsRune(filepath.ToSlash(path), '/')
+}
+
+// isHubName reports whether a path that is not here can be a model of the Hub. A file of ours is none.
+func isHubName(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist) && hub.ValidID(path) && !isGGUF(path)
 }
 
 func isAdapter(dir string) bool { return isFile(filepath.Join(dir, "adapter_config.json")) }
@@ -294,16 +305,16 @@ func (e *export) subject() string {
 	if e.run != nil {
 		return "run " + e.run.ID
 	}
-	return cmp.Or(e.from.adapter, e.from.model)
+	return cmp.Or(e.from.adapter, e.hub, e.from.model)
 }
 
-// findBase checks the adapter against its base model. An adapter can be rewritten as one without its base; for
-// everything else the base must be there, or be fetched.
+// findBase checks the adapter against its base model. PEFT's and MLX's formats can be rewritten as each other without
+// it; a GGUF adapter takes its config.json, a model with the adapter in it all of it, fetched if need be.
 func (e *export) findBase(ctx context.Context) (err error) {
 	switch {
-	case e.adapter == nil || e.to != toPEFT && e.to != toMLX:
+	case e.whole:
 		e.base, err = findBase(ctx, e.c, e.subject(), e.from, resolveModel)
-	case e.c.IsSet("base") || isHere(e.from):
+	case e.adapter == nil || e.to == toGGUF || e.c.IsSet("base") || isHere(e.from):
 		e.base, err = findBase(ctx, e.c, e.subject(), e.from, resolveTokenizer)
 	default:
 		why := fmt.Sprintf("there is no folder %q here", e.from.model)
@@ -385,7 +396,7 @@ func checkFit(subject string, adapter *adapterfile.Adapter, from source, dir str
 
 // defaultOut is a folder beside the adapter in a run's own folder, and one of this folder for what comes from elsewhere.
 func (e *export) defaultOut() string {
-	dir := filepath.Clean(cmp.Or(e.from.adapter, e.from.model))
+	dir := filepath.Clean(cmp.Or(e.from.adapter, e.hub, e.from.model))
 	if absolute, err := filepath.Abs(dir); err == nil && dir == "." {
 		dir = absolute
 	}
@@ -525,6 +536,10 @@ func (e *export) writeModelGGUF(ctx context.Context, m *adapters.Merged) error {
 	if err != nil {
 		return err
 	}
+	advice, _, err := readAdvice(e.base)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	defer showProgress(e.c.App.ErrWriter, m, m.Config().Count())() // an image tower stays behind
 	return e.inGGUF("model", func(path string) error {
 		narrow, err := gguf.WriteModel(ctx, path, m.Config(), tok, m, gguf.ModelOptions{Name: e.name(), Type: kind})
@@ -535,7 +550,7 @@ func (e *export) writeModelGGUF(ctx context.Context, m *adapters.Merged) error {
 			fmt.Fprintf(e.c.App.ErrWriter, "note: %d matrices are f16, their rows are no multiple of 32: %s\n", len(narrow), strings.Join(narrow, ", "))
 		}
 		return files.ReplaceFile(modelfileOf(path), func(w io.Writer) error {
-			_, err := io.WriteString(w, gguf.Modelfile("./"+filepath.Base(path), ""))
+			_, err := io.WriteString(w, gguf.Modelfile("./"+filepath.Base(path), "", advice))
 			return err
 		})
 	})

@@ -241,6 +241,91 @@ func TestGGUFModelHoldsTheMergedWeights(t *testing.T) {
 	}
 }
 
+// TestExportFromTheHub: an adapter needs no weights of its base, and the command that makes llama.cpp's base, which the
+// export prints, works as it is printed.
+func TestExportFromTheHub(t *testing.T) {
+	pocket, err := filepath.Abs(pocketDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := pocketFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newTestHub(t)
+	s.Add("org/pocket", "main", files)
+	cache := hubEnvironment(t, s)
+	weights := func() []string {
+		found, _ := filepath.Glob(filepath.Join(cache, "*", "snapshots", "*", "model.safetensors"))
+		return found
+	}
+	t.Chdir(t.TempDir())
+	fetching := func(args ...string) (stdout string) { // which stderr tells of
+		t.Helper()
+		code, stdout, stderr := tune(t, args...)
+		if code != 0 {
+			t.Fatalf("%v: exit status %d: %s", args, code, stderr)
+		}
+		return stdout
+	}
+	config, err := checkpoint.ReadConfig(pocket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, in := config.LinearShape("v_proj")
+	adapter := adapterfile.Adapter{Base: "org/pocket", Rank: 1, Alpha: 1, TargetModules: []string{"v_proj"}, LayersToTransform: []int{0},
+		Modules: []adapterfile.Module{{Name: checkpoint.LinearName(0, "v_proj"), Rank: 1, In: int(in), Out: int(out), Scale: 1,
+			A: make([]float32, in), B: make([]float32, out)}}}
+	if err := adapter.WritePEFT("puppy", adapterfile.PEFTOptions{}); err != nil {
+		t.Fatal(err)
+	}
+
+	stdout := fetching("export", "./puppy", "--to", "gguf")
+	if got := weights(); len(got) != 0 {
+		t.Errorf("a GGUF adapter fetched %v", got)
+	}
+	printed := regexp.MustCompile(`(?m)^  tune (export .*)$`).FindStringSubmatch(stdout)
+	if printed == nil {
+		t.Fatalf("printed no command that makes the base:\n%s", stdout)
+	}
+	fetching(strings.Fields(printed[1])...)
+	f, err := gguf.Open("base.gguf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Metadata["general.name"] != "pocket" || len(weights()) != 1 {
+		t.Errorf("the base is called %v, weights %v", f.Metadata["general.name"], weights())
+	}
+	fetching("export", "org/pocket", "--to", "merged", "--type", "bf16")
+	if !isFile("pocket-merged-bf16/model.safetensors") {
+		t.Error("a model of the Hub is not exported to a folder with its name")
+	}
+	if code, _, stderr := tune(t, "export", "org/nothing", "--to", "merged"); code != 2 ||
+		!strings.Contains(stderr, "there is no folder org/nothing here; as a model of the Hub") {
+		t.Errorf("exit status %d: %s", code, stderr)
+	}
+}
+
+// TestImportKeepsTheNamesOfItsClass: the adapter of a multimodal checkpoint is for Gemma3ForConditionalGeneration, and
+// the text model's names would leave it without effect there.
+func TestImportKeepsTheNamesOfItsClass(t *testing.T) {
+	dir, err := filepath.Abs(golden.Dir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	for _, tc := range []struct{ from, name string }{
+		{"gemma3_mm", "base_model.model.model.language_model.layers.0.self_attn.v_proj.lora_A.weight"},
+		{"gemma3", "base_model.model.model.layers.0.self_attn.v_proj.lora_A.weight"},
+	} {
+		succeed(t, "import", filepath.Join(dir, tc.from, "adapter"), "--base", filepath.Join(dir, tc.from, "model"), "--out", tc.from)
+		if _, ok := golden.Tensors(t, filepath.Join(tc.from, "adapter_model.safetensors"))[tc.name]; !ok {
+			t.Errorf("%s: no tensor %s", tc.from, tc.name)
+		}
+	}
+}
+
 // TestExportThatEndsEarly: an interrupt and a full disk leave nothing behind and are told apart.
 func TestExportThatEndsEarly(t *testing.T) {
 	m, err := adapters.OpenMerged(tinyModel(t), nil)

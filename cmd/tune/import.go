@@ -67,7 +67,7 @@ func importAction(c *cli.Context) error {
 		return err
 	}
 
-	if err := adapter.WritePEFT(out, adapterfile.PEFTOptions{}); err != nil {
+	if err := adapter.WritePEFT(out, adapterfile.PEFTOptions{Multimodal: adapter.Multimodal}); err != nil {
 		return errors.Join(fmt.Errorf("tune import: %s was not written", out), err)
 	}
 	return tellImport(c, out, from.model, adapter)

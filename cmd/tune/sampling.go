@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tune/internal/gguf"
 	"tune/internal/model"
 )
 
@@ -68,24 +69,12 @@ func (v *voice) drawAsAdvised(c *cli.Context, o *model.GenerateOptions) error {
 	if !c.Bool("sample") {
 		return nil
 	}
-	path := filepath.Join(v.dir, "generation_config.json")
-	text, err := os.ReadFile(path)
+	advice, path, err := readAdvice(v.dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return badInput{fmt.Errorf("%s: --sample: %s does not exist", commandOf(c), path), "--temperature 1 draws as the model says"}
 	}
 	if err != nil {
 		return err
-	}
-	// What the file leaves out changes nothing. transformers would fill in a top_k of 50 that no file mentions.
-	advice := struct {
-		Temperature       *float64 `json:"temperature"`
-		TopK              *int     `json:"top_k"`
-		TopP              *float64 `json:"top_p"`
-		MinP              *float64 `json:"min_p"`
-		RepetitionPenalty *float64 `json:"repetition_penalty"`
-	}{}
-	if err := json.Unmarshal(text, &advice); err != nil {
-		return badInput{fmt.Errorf("%s: %w", path, err), ""}
 	}
 	if advice.Temperature == nil {
 		advice.Temperature = new(1.0)
@@ -100,6 +89,22 @@ func (v *voice) drawAsAdvised(c *cli.Context, o *model.GenerateOptions) error {
 			path, o.Temperature, o.TopK, o.TopP, o.MinP, o.RepetitionPenalty), ""}
 	}
 	return nil
+}
+
+// readAdvice reads how the generation_config.json of a model folder advises to draw; path is that file. What the file
+// leaves out changes nothing: transformers would fill in a top_k of 50 that no file mentions.
+//
+// Errors: os.ErrNotExist without the file; text that is no JSON of the right kinds.
+func readAdvice(dir string) (advice gguf.Sampling, path string, err error) {
+	path = filepath.Join(dir, "generation_config.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return advice, path, err
+	}
+	if err := json.Unmarshal(text, &advice); err != nil {
+		return advice, path, badInput{fmt.Errorf("%s: %w", path, err), ""}
+	}
+	return advice, path, nil
 }
 
 // take sets a value that no flag has set.

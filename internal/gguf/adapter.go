@@ -28,7 +28,7 @@ var ErrDoRA = errors.New("llama.cpp computes no DoRA: the file has no place for 
 //
 // llama.cpp multiplies B·A by alpha/rank with one alpha for the whole file and the rank of each tensor. So alpha is
 // chosen for the scale that most modules have, for rsLoRA alpha·√rank, and what a module has beyond that is folded
-// into its B.
+// into its B, as is the factor that WriteModel multiplies into the queries.
 //
 // Errors: ErrDoRA; a module that the model does not have. The file appears whole or not at all.
 // Source: ggml-org/llama.cpp, convert_lora_to_gguf.py and src/llama-adapter.h, get_scale.
@@ -60,6 +60,7 @@ func writeAdapter(path string, a *adapterfile.Adapter, c *checkpoint.Config, to 
 		if math.Abs(fold-1) < 1e-6 {
 			fold = 1 // the file's alpha is a float32: what it rounds away is no scale of its own
 		}
+		fold *= queryFactor(c, m.Name+".weight") // the weight that B·A is added to has it too
 		tensors = append(tensors,
 			Tensor{Name: name + ".lora_a", Type: to, Shape: []int64{int64(m.Rank), int64(m.In)}, Data: scaled(m.A, 1)},
 			Tensor{Name: name + ".lora_b", Type: to, Shape: []int64{int64(m.Out), int64(m.Rank)}, Data: scaled(m.B, fold)})
@@ -232,6 +233,13 @@ func readModule(f *File, c *checkpoint.Config, layer int, linear string, alpha f
 	if m.A, err = f.Floats(a.Name); err != nil {
 		return nil, err
 	}
-	m.B, err = f.Floats(b.Name)
-	return m, err
+	if m.B, err = f.Floats(b.Name); err != nil {
+		return nil, err
+	}
+	if factor := queryFactor(c, m.Name+".weight"); factor != 1 {
+		for i, v := range m.B {
+			m.B[i] = float32(float64(v) / factor)
+		}
+	}
+	return m, nil
 }

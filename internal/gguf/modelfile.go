@@ -22,15 +22,37 @@ const ollamaTemplate = `{{- $system := "" }}
 {{- end }}
 {{- end }}`
 
+// Sampling is how a model's generation_config.json advises to draw; a nil field is one that it leaves out.
+type Sampling struct {
+	Temperature       *float64 `json:"temperature"`
+	TopK              *int     `json:"top_k"`
+	TopP              *float64 `json:"top_p"`
+	MinP              *float64 `json:"min_p"`
+	RepetitionPenalty *float64 `json:"repetition_penalty"`
+}
+
 // Modelfile returns the text of Ollama's Modelfile for a model file, or for an adapter file on top of a model: from
-// names the model, as a path or a name of Ollama's library, adapter the adapter's path or "".
+// names the model, as a path or a name of Ollama's library, adapter the adapter's path or "". What advice leaves out
+// is written as what changes nothing, since Ollama's own defaults would: a temperature of 1, no top-k, no top-p.
 // Source: ollama/ollama, docs/modelfile.md.
-func Modelfile(from, adapter string) string {
+func Modelfile(from, adapter string, advice Sampling) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "FROM %s\n", from)
 	if adapter != "" {
 		fmt.Fprintf(&b, "ADAPTER %s\n", adapter)
 	}
-	fmt.Fprintf(&b, "TEMPLATE \"\"\"%s\"\"\"\nPARAMETER stop <end_of_turn>\nPARAMETER temperature 1\n", ollamaTemplate)
+	fmt.Fprintf(&b, "TEMPLATE \"\"\"%s\"\"\"\nPARAMETER stop <end_of_turn>\n", ollamaTemplate)
+	fmt.Fprintf(&b, "PARAMETER temperature %g\n", or(advice.Temperature, 1))
+	fmt.Fprintf(&b, "PARAMETER top_k %d\n", or(advice.TopK, 0))
+	fmt.Fprintf(&b, "PARAMETER top_p %g\n", or(advice.TopP, 1))
+	fmt.Fprintf(&b, "PARAMETER min_p %g\n", or(advice.MinP, 0))
+	fmt.Fprintf(&b, "PARAMETER repeat_penalty %g\n", or(advice.RepetitionPenalty, 1))
 	return b.String()
+}
+
+func or[T any](v *T, otherwise T) T {
+	if v == nil {
+		return otherwise
+	}
+	return *v
 }

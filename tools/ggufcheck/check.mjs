@@ -30,7 +30,7 @@ for (const type of ["f32", "f16", "bf16", "q8_0"]) {
 		tensorInfos.some((t) => t.name === "blk.0.attn_q.weight.lora_a"), "@huggingface/gguf reads adapter.gguf");
 }
 
-// 2. llama.cpp: the same ids for the same text, and the same greedy text from f32 weights. Rounded weights may choose
+// 2. llama.cpp: the same greedy text from f32 weights, which takes the same ids of the prompt. Rounded weights may choose
 // another word where two are close; how far they go along is told.
 // One thread: llama.cpp's threads wait in a loop, and on a busy machine a wait takes longer than the work.
 const llama = await getLlama({gpu: false, build: "never", maxThreads: 1, logLevel: LlamaLogLevel.error});
