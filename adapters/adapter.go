@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"tune/configs"
 	"tune/internal/model"
@@ -14,7 +15,8 @@ import (
 type Adapter struct {
 	Config  configs.LoRA
 	Modules []*Linear
-	// Flat holds every A and B, and every magnitude, in the order of Modules; with LoRA+ all of A come first.
+	// Flat holds every A and B, and every magnitude. The A of modules that read the same input lie behind each other, so
+	// that one product serves them all; with LoRA+ all of A come first.
 	Flat *torch.Flat
 
 	sizeA    int64 // elements of Flat that are A's, with LoRA+
@@ -69,7 +71,8 @@ func place(s *torch.Scope, m *model.Model, config configs.LoRA, plans []plan) *A
 		field *torch.Tensor
 		shape []int64
 	}
-	var first, rest []leaf
+	var first, rest, behind []leaf // behind: what follows the A of one input
+	input := ""
 	for _, p := range m.Projections() {
 		plan, ok := planned[p.Name]
 		if !ok {
@@ -78,20 +81,23 @@ func place(s *torch.Scope, m *model.Model, config configs.LoRA, plans []plan) *A
 		l := &Linear{Base: (*p.Linear).(*model.Dense), Scale: plan.scale, adapter: a}
 		rank := int64(plan.rank)
 		out, in := m.Shape(p.Module)
+		if read := fmt.Sprint(p.Layer, inputOf(p.Module)); read != input {
+			input, rest, behind = read, append(rest, behind...), nil
+		}
 		if a.loraPlus() { // A and the others learn at rates of their own: a stretch of the buffer for each
 			first = append(first, leaf{&l.A, []int64{rank, in}})
 			a.sizeA += rank * in
 		} else {
 			rest = append(rest, leaf{&l.A, []int64{rank, in}})
 		}
-		rest = append(rest, leaf{&l.B, []int64{out, rank}})
+		behind = append(behind, leaf{&l.B, []int64{out, rank}})
 		if config.UseDoRA {
-			rest = append(rest, leaf{&l.Magnitude, []int64{out}})
+			behind = append(behind, leaf{&l.Magnitude, []int64{out}})
 		}
 		a.Modules = append(a.Modules, l)
 		*p.Linear = l
 	}
-	all := append(first, rest...)
+	all := slices.Concat(first, rest, behind)
 	shapes := make([][]int64, len(all))
 	for i := range all {
 		shapes[i] = all[i].shape
@@ -101,6 +107,17 @@ func place(s *torch.Scope, m *model.Model, config configs.LoRA, plans []plan) *A
 		*all[i].field = a.Flat.Leaves[i]
 	}
 	return a
+}
+
+// inputOf tells modules of a layer apart by what they read.
+func inputOf(module string) string {
+	switch module {
+	case "q_proj", "k_proj", "v_proj":
+		return "attention"
+	case "gate_proj", "up_proj":
+		return "mlp"
+	}
+	return module
 }
 
 // loraPlus reports whether A and the others learn at different rates.

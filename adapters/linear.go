@@ -28,12 +28,14 @@ func (l *Linear) Forward(s *torch.Scope, x torch.Tensor) torch.Tensor {
 	if l.adapter.off {
 		return l.Base.Forward(s, x)
 	}
+	if l.plain() {
+		return s.Adapted(x, l.parts())[0]
+	}
 	dtype := x.DType()
 	return s.Local(func(s *torch.Scope) torch.Tensor {
 		y := l.Base.Forward(s, x)
 		in := s.Cast(x, torch.Float32)
-		p := l.adapter.Config.Dropout
-		dropping := p > 0 && l.adapter.training
+		p, dropping := l.adapter.Config.Dropout, l.dropping()
 		if dropping {
 			in = s.Dropout(in, p)
 		}
@@ -50,6 +52,36 @@ func (l *Linear) Forward(s *torch.Scope, x torch.Tensor) torch.Tensor {
 		beside := s.Add(s.Mul(dropped, s.AddScalar(gain, -1)), s.Mul(update, gain))
 		return s.Cast(s.Add(y, beside), dtype)
 	})
+}
+
+// ForwardJoined runs layers that read the same x; the plain ones among them share the product with A.
+func (l *Linear) ForwardJoined(s *torch.Scope, x torch.Tensor, layers []model.Linear) []torch.Tensor {
+	out := make([]torch.Tensor, len(layers))
+	var plain []torch.Adapted
+	var at []int
+	for i, layer := range layers {
+		if other, ok := layer.(*Linear); ok && !other.adapter.off && other.plain() {
+			plain, at = append(plain, other.parts()), append(at, i)
+		} else {
+			out[i] = layer.Forward(s, x)
+		}
+	}
+	if len(plain) > 0 {
+		for i, y := range s.Adapted(x, plain...) {
+			out[at[i]] = y
+		}
+	}
+	return out
+}
+
+// dropping reports whether dropout is at work.
+func (l *Linear) dropping() bool { return l.adapter.Config.Dropout > 0 && l.adapter.training }
+
+// plain reports whether the layer is x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ and no more.
+func (l *Linear) plain() bool { return !l.Magnitude.Defined() && !l.dropping() }
+
+func (l *Linear) parts() torch.Adapted {
+	return torch.Adapted{W: l.Base.Weight, A: l.A, B: l.B, Scale: l.Scale}
 }
 
 // rowNorms returns the norms of the rows of W + Scale·B·A, cut off from the gradient: (out).

@@ -8,8 +8,7 @@ import "tune/internal/torch"
 func gemma1Layer(s *torch.Scope, m *Model, i int, x torch.Tensor, p *Pass) torch.Tensor {
 	l := m.Layers[i]
 	h := s.Local(func(s *torch.Scope) torch.Tensor {
-		q, k, v := m.project(s, &l.SelfAttn, m.norm(s, x, l.InputLayernorm))
-		return m.attend(s, i, q, k, v, p)
+		return m.attend(s, i, m.norm(s, x, l.InputLayernorm), p)
 	})
 	x = s.Add(x, h)
 	return s.Add(x, l.MLP.Forward(s, m.norm(s, x, l.PostAttentionLayernorm)))

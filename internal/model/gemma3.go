@@ -8,12 +8,10 @@ import "tune/internal/torch"
 func gemma3Layer(s *torch.Scope, m *Model, i int, x torch.Tensor, p *Pass) torch.Tensor {
 	l := m.Layers[i]
 	h := s.Local(func(s *torch.Scope) torch.Tensor {
-		q, k, v := m.project(s, &l.SelfAttn, m.norm(s, x, l.InputLayernorm))
-		q, k = m.norm(s, q, l.SelfAttn.QNorm), m.norm(s, k, l.SelfAttn.KNorm)
-		return m.attend(s, i, q, k, v, p)
+		return m.attend(s, i, m.norm(s, x, l.InputLayernorm), p)
 	})
-	x = s.Add(x, m.norm(s, h, l.PostAttentionLayernorm))
+	x = m.addNorm(s, x, h, l.PostAttentionLayernorm)
 
 	h = l.MLP.Forward(s, m.norm(s, x, l.PreFeedforwardLayernorm))
-	return s.Add(x, m.norm(s, h, l.PostFeedforwardLayernorm))
+	return m.addNorm(s, x, h, l.PostFeedforwardLayernorm)
 }

@@ -24,12 +24,17 @@ func (m *Model) Logits(s *torch.Scope, x torch.Tensor) torch.Tensor {
 // logits is the LM head on what the final norm returned: float32 (M, V), capped where the family caps.
 func (m *Model) logits(s *torch.Scope, h, head torch.Tensor) torch.Tensor {
 	return s.Local(func(s *torch.Scope) torch.Tensor {
-		z := s.Cast(s.Linear(h, head), torch.Float32)
-		if c := m.Config.FinalLogitSoftcapping; c > 0 {
-			z = s.SoftCap(z, c)
-		}
-		return z
+		return m.capped(s, s.Linear(h, head))
 	})
+}
+
+// capped returns logits as float32, capped where the family caps.
+func (m *Model) capped(s *torch.Scope, logits torch.Tensor) torch.Tensor {
+	z := s.Cast(logits, torch.Float32)
+	if c := m.Config.FinalLogitSoftcapping; c > 0 {
+		z = s.SoftCap(z, c)
+	}
+	return z
 }
 
 // Loss returns the cross entropy summed over the target tokens, in nats, as a float32 tensor of one element;
@@ -70,10 +75,9 @@ func (m *Model) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward b
 		step := m.chunkRows
 		for at := int64(0); at < padded; at += step {
 			size := min(step, padded-at)
-			weights := weigh(s, at, size, real, m.Device)
 			hidden, label := s.Narrow(h, 0, at, size), s.Narrow(target, 0, at, size)
 			gradient := s.Local(func(s *torch.Scope) torch.Tensor {
-				return m.chunk(s, hidden, label, weights, head, sum, backward)
+				return m.chunk(s, hidden, label, min(size, max(0, real-at)), head, sum, backward)
 			})
 			if backward {
 				gradients = append(gradients, gradient)
@@ -88,8 +92,30 @@ func (m *Model) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward b
 
 // chunk adds the loss of some rows to sum and returns the gradient with respect to hidden (m, D), adding the
 // head's own to its gradient where the head is trained.
-func (m *Model) chunk(s *torch.Scope, hidden, label, weights, head, sum torch.Tensor, backward bool) torch.Tensor {
-	logits := m.logits(s, hidden, head)   // (m, V)
+func (m *Model) chunk(s *torch.Scope, hidden, label torch.Tensor, real int64, head, sum torch.Tensor, backward bool) torch.Tensor {
+	logits := s.Linear(hidden, head) // (m, V)
+	if !s.CrossEntropyTo(sum, logits, label, real, m.Config.FinalLogitSoftcapping, backward) {
+		logits = m.crossEntropy(s, logits, label, real, sum, backward)
+	}
+	if !backward {
+		return sum
+	}
+	if m.EmbedTokens.RequiresGrad() {
+		across := s.Transpose(logits, 0, 1) // (V, m)
+		if m.DType == torch.Float32 {
+			s.AddMM(s.GradOf(m.EmbedTokens), across, hidden)
+		} else {
+			s.AddTo(s.GradOf(m.EmbedTokens), s.MatMul(across, hidden))
+		}
+	}
+	return s.MatMul(logits, head) // (m, D)
+}
+
+// crossEntropy is [torch.Scope.CrossEntropyTo] composed of libtorch's operators; it returns the gradient in the model's
+// dtype.
+func (m *Model) crossEntropy(s *torch.Scope, logits, label torch.Tensor, real int64, sum torch.Tensor, backward bool) torch.Tensor {
+	weights := weigh(s, logits.Dim(0), real, m.Device)
+	logits = m.capped(s, logits)
 	normaliser := s.LogSumExpLast(logits) // (m, 1)
 	losses := s.Sub(normaliser, s.GatherLast(logits, label))
 	if weights.Defined() {
@@ -115,26 +141,17 @@ func (m *Model) chunk(s *torch.Scope, hidden, label, weights, head, sum torch.Te
 	if weights.Defined() {
 		logits = s.Mul(logits, weights)
 	}
-	gradient := s.Cast(logits, m.DType)
-	if m.EmbedTokens.RequiresGrad() {
-		across := s.Transpose(gradient, 0, 1) // (V, m)
-		if m.DType == torch.Float32 {
-			s.AddMM(s.GradOf(m.EmbedTokens), across, hidden)
-		} else {
-			s.AddTo(s.GradOf(m.EmbedTokens), s.MatMul(across, hidden))
-		}
-	}
-	return s.MatMul(gradient, head) // (m, D)
+	return s.Cast(logits, m.DType)
 }
 
-// weigh returns 1 for rows before real and 0 behind, as (size, 1); none when all are real.
-func weigh(s *torch.Scope, at, size, real int64, device torch.Device) torch.Tensor {
-	if at+size <= real {
+// weigh returns 1 for the first rows and 0 behind, as (size, 1); none when all of them count.
+func weigh(s *torch.Scope, size, real int64, device torch.Device) torch.Tensor {
+	if size <= real {
 		return torch.Tensor{}
 	}
 	w := make([]float32, size)
 	for i := range w {
-		if at+int64(i) < real {
+		if int64(i) < real {
 			w[i] = 1
 		}
 	}

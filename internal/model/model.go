@@ -62,6 +62,27 @@ type Linear interface {
 	Forward(s *torch.Scope, x torch.Tensor) torch.Tensor
 }
 
+// Joined is a Linear that can do its work together with others that read the same input, in fewer operators.
+type Joined interface {
+	Linear
+	// ForwardJoined returns what Forward of each layer, of which it is one, would return for x.
+	ForwardJoined(s *torch.Scope, x torch.Tensor, layers []Linear) []torch.Tensor
+}
+
+// forwardAll returns what each of several projections makes of the same x.
+func forwardAll(s *torch.Scope, x torch.Tensor, layers ...Linear) []torch.Tensor {
+	for _, l := range layers {
+		if joined, ok := l.(Joined); ok {
+			return joined.ForwardJoined(s, x, layers)
+		}
+	}
+	out := make([]torch.Tensor, len(layers))
+	for i, l := range layers {
+		out[i] = l.Forward(s, x)
+	}
+	return out
+}
+
 // Dense is a linear layer without bias, as the base model has them.
 type Dense struct {
 	Name   string       // such as model.layers.0.self_attn.q_proj
@@ -110,32 +131,47 @@ func (m *Model) norm(s *torch.Scope, x, w torch.Tensor) torch.Tensor {
 	return s.RMSNorm(x, w, m.Config.RMSNormEps)
 }
 
-// project returns a layer's queries (N, H, E), keys and values (N, K, E) of x (N, D).
-func (m *Model) project(s *torch.Scope, a *SelfAttention, x torch.Tensor) (q, k, v torch.Tensor) {
-	c, n := &m.Config, x.Dim(0)
-	q = s.View(a.QProj.Forward(s, x), n, c.NumAttentionHeads, c.HeadDim)
-	k = s.View(a.KProj.Forward(s, x), n, c.NumKeyValueHeads, c.HeadDim)
-	v = s.View(a.VProj.Forward(s, x), n, c.NumKeyValueHeads, c.HeadDim)
-	return q, k, v
+// addNorm returns residual + norm(x).
+func (m *Model) addNorm(s *torch.Scope, residual, x, w torch.Tensor) torch.Tensor {
+	return s.AddRMSNorm(residual, x, w, m.Config.RMSNormEps)
 }
 
-// attend is layer i's attention within each sequence of the batch, on what project returned: (N, D).
-func (m *Model) attend(s *torch.Scope, i int, q, k, v torch.Tensor, p *Pass) torch.Tensor {
+// attend is layer i's attention within each sequence of the batch, on x (N, D) behind its norm: (N, D). Where the family
+// norms each head's queries and keys it does so before their rotation.
+func (m *Model) attend(s *torch.Scope, i int, x torch.Tensor, p *Pass) torch.Tensor {
 	c, l := &m.Config, m.Layers[i]
+	a, n := &l.SelfAttn, x.Dim(0)
+	projected := forwardAll(s, x, a.QProj, a.KProj, a.VProj)
+	q := s.View(projected[0], n, c.NumAttentionHeads, c.HeadDim)
+	k := s.View(projected[1], n, c.NumKeyValueHeads, c.HeadDim)
+	v := s.View(projected[2], n, c.NumKeyValueHeads, c.HeadDim)
+
 	turn := p.kinds[l.kind]
-	q, k = s.Rotate(q, turn.cos, turn.sin), s.Rotate(k, turn.cos, turn.sin)
+	if a.QNorm.Defined() {
+		q = s.RMSNormRotate(q, a.QNorm, turn.cos, turn.sin, c.RMSNormEps)
+		k = s.RMSNormRotate(k, a.KNorm, turn.cos, turn.sin, c.RMSNormEps)
+	} else {
+		q, k = s.Rotate(q, turn.cos, turn.sin), s.Rotate(k, turn.cos, turn.sin)
+	}
+	scale := 1 / math.Sqrt(c.QueryPreAttnScalar)
+	if p.cache == nil {
+		if o, ok := s.FlatAttention(q, k, v, p.starts, m.window(l.kind), scale, c.AttnLogitSoftcapping); ok {
+			return a.OProj.Forward(s, o)
+		}
+	}
 	q, k, v = p.lineUp(s, q), p.lineUp(s, k), p.lineUp(s, v) // (B, H or K, T, E)
 	if p.cache != nil {
 		k, v = p.cache.extend(s, i, k, v, p.real) // (1, K, S, E)
 	}
-	o := s.Attention(q, k, v, turn.mask, 1/math.Sqrt(c.QueryPreAttnScalar), c.AttnLogitSoftcapping)
-	return l.SelfAttn.OProj.Forward(s, p.flatten(s, o))
+	o := s.Attention(q, k, v, p.mask(s, m, l.kind), scale, c.AttnLogitSoftcapping)
+	return a.OProj.Forward(s, p.flatten(s, o))
 }
 
 // Forward returns down(gelu(gate(x))·up(x)).
 func (f *MLP) Forward(s *torch.Scope, x torch.Tensor) torch.Tensor {
 	return s.Local(func(s *torch.Scope) torch.Tensor {
-		return f.DownProj.Forward(s, s.Mul(s.GELU(f.GateProj.Forward(s, x)), f.UpProj.Forward(s, x)))
+		gateUp := forwardAll(s, x, f.GateProj, f.UpProj)
+		return f.DownProj.Forward(s, s.GatedGELU(gateUp[0], gateUp[1]))
 	})
 }
 

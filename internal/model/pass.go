@@ -31,7 +31,10 @@ type Pass struct {
 	// Lining up: rows names for each of B·T places the token that goes there, back for each token its place.
 	// Both are none when the tokens already lie so.
 	rows, back   torch.Tensor
-	batch, width int64 // B, T
+	starts       []int64                 // (B+1)
+	batch, width int64                   // B, T
+	masks        map[string]torch.Tensor // of a pass without a cache, made when a layer first asks
+	scope        *torch.Scope            // owns the masks
 	cache        *Cache
 	real         int64 // tokens that do not fill a bucket; of a pass with a cache
 }
@@ -39,7 +42,6 @@ type Pass struct {
 // turn is what the layers of one kind share.
 type turn struct {
 	cos, sin torch.Tensor // (N, 1, E)
-	mask     torch.Tensor // (T, S), S = T without a cache
 }
 
 // NewPass prepares a batch. The tensors belong to s. With a cache the batch is one sequence that goes on
@@ -69,8 +71,11 @@ func (m *Model) NewPass(s *torch.Scope, in Input, cache *Cache) (*Pass, error) {
 		return nil, fmt.Errorf("model: position %d, the model reaches max_position_embeddings %d", last, m.Config.MaxPositionEmbeddings)
 	}
 
-	p := &Pass{batch: int64(len(in.Starts) - 1), width: longest, cache: cache, real: int64(n), kinds: map[string]turn{}}
-	var masks map[string]torch.Tensor
+	p := &Pass{batch: int64(len(in.Starts) - 1), width: longest, cache: cache, real: int64(n), kinds: map[string]turn{},
+		masks: map[string]torch.Tensor{}, scope: s}
+	for _, start := range in.Starts {
+		p.starts = append(p.starts, int64(start))
+	}
 	// The tail that fills the bucket belongs to no sequence: no token attends to it, and it has no target.
 	total := up(int64(n), m.Bucket)
 	if cache != nil {
@@ -78,7 +83,7 @@ func (m *Model) NewPass(s *torch.Scope, in Input, cache *Cache) (*Pass, error) {
 			total = 1
 		}
 		p.width = total
-		masks = cache.prepare(s, int64(n), total)
+		p.masks = cache.prepare(s, int64(n), total)
 	} else if p.width = up(longest, m.Bucket); p.batch*p.width != total || longest*p.batch != int64(n) {
 		p.lineUpBy(s, in.Starts, total, m.Device)
 	}
@@ -87,17 +92,21 @@ func (m *Model) NewPass(s *torch.Scope, in Input, cache *Cache) (*Pass, error) {
 
 	where := s.To(s.Int64s(positions), torch.Int64, m.Device)
 	for kind, rope := range m.Config.Rope {
-		if cache == nil {
-			masks = map[string]torch.Tensor{kind: s.CausalMask(p.width, p.width, m.window(kind), m.Device)}
-		}
 		cos, sin := m.ropes.at(s, kind, rope, m, last)
 		p.kinds[kind] = turn{
-			cos:  s.View(s.Rows(cos, where), total, 1, m.Config.HeadDim),
-			sin:  s.View(s.Rows(sin, where), total, 1, m.Config.HeadDim),
-			mask: masks[kind],
+			cos: s.View(s.Rows(cos, where), total, 1, m.Config.HeadDim),
+			sin: s.View(s.Rows(sin, where), total, 1, m.Config.HeadDim),
 		}
 	}
 	return p, s.Err()
+}
+
+// mask returns the (T, S) mask of the layers of one kind, S = T without a cache.
+func (p *Pass) mask(s *torch.Scope, m *Model, kind string) torch.Tensor {
+	if !p.masks[kind].Defined() {
+		p.masks[kind] = s.MoveTo(p.scope, s.CausalMask(p.width, p.width, m.window(kind), m.Device))
+	}
+	return p.masks[kind]
 }
 
 // lineUpBy makes the two indexes between N tokens and B·T places. A place behind a sequence's end shows the

@@ -1,6 +1,6 @@
 package torch
 
-// #include "shim.h"
+// #include "fused.h"
 import "C"
 
 import "math"
@@ -12,10 +12,13 @@ func (s *Scope) RMSNorm(x, w Tensor, eps float64) Tensor {
 	if !s.ready("rms_norm", x, w) {
 		return Tensor{}
 	}
-	dtype := x.DType()
+	if fusible(x, w) {
+		return s.norm("rms_norm", x, w, Tensor{}, Tensor{}, Tensor{}, eps)
+	}
+	dtype, wide := x.DType(), atLeastFloat32(x.DType())
 	return s.Local(func(s *Scope) Tensor {
-		x32 := s.Cast(x, Float32)
-		gain := s.AddScalar(s.Cast(w, Float32), 1)
+		x32 := s.Cast(x, wide)
+		gain := s.AddScalar(s.Cast(w, wide), 1)
 		if HasRMSNorm() && s.ready("rms_norm", x32, gain) {
 			return s.Cast(s.adopt("rms_norm", C.tune_rms_norm(x32.shim(), gain.shim(), C.double(eps)), x, w), dtype)
 		}
@@ -24,15 +27,50 @@ func (s *Scope) RMSNorm(x, w Tensor, eps float64) Tensor {
 	})
 }
 
+// atLeastFloat32 is the dtype that a norm is computed in: tests compare with float64.
+func atLeastFloat32(dtype DType) DType {
+	if dtype == Float64 {
+		return Float64
+	}
+	return Float32
+}
+
+// AddRMSNorm returns residual + RMSNorm(x).
+func (s *Scope) AddRMSNorm(residual, x, w Tensor, eps float64) Tensor {
+	if s.ready("add_rms_norm", residual, x, w) && fusible(residual, x, w) {
+		return s.norm("add_rms_norm", x, w, residual, Tensor{}, Tensor{}, eps)
+	}
+	return s.Local(func(s *Scope) Tensor { return s.Add(residual, s.RMSNorm(x, w, eps)) })
+}
+
 // Rotate returns x turned by its position: RoPE over the two halves of a head.
 // Shapes: x (N, H, E); cos, sin (N, 1, E), of x's dtype.
 // Source: Su et al. 2021, arXiv:2104.09864, in the half-split form of gemma_pytorch.
 func (s *Scope) Rotate(x, cos, sin Tensor) Tensor {
+	if s.ready("rotate", x, cos, sin) && fusible(x, cos, sin) {
+		return s.norm("rotate", x, Tensor{}, Tensor{}, cos, sin, 0)
+	}
 	return s.Local(func(s *Scope) Tensor {
 		half := x.Dim(-1) / 2
 		turned := s.Cat(-1, s.Neg(s.Narrow(x, -1, half, half)), s.Narrow(x, -1, 0, half))
 		return s.Add(s.Mul(x, cos), s.Mul(turned, sin))
 	})
+}
+
+// RMSNormRotate returns Rotate(RMSNorm(x)).
+func (s *Scope) RMSNormRotate(x, w, cos, sin Tensor, eps float64) Tensor {
+	if s.ready("rms_norm_rotate", x, w, cos, sin) && fusible(x, w, cos, sin) {
+		return s.norm("rms_norm_rotate", x, w, Tensor{}, cos, sin, eps)
+	}
+	return s.Local(func(s *Scope) Tensor { return s.Rotate(s.RMSNorm(x, w, eps), cos, sin) })
+}
+
+// GatedGELU returns gelu(gate)·up, in the tanh form of GELU.
+func (s *Scope) GatedGELU(gate, up Tensor) Tensor {
+	if s.ready("gated_gelu", gate, up) && fusible(gate, up) {
+		return s.adopt("gated_gelu", C.tune_gated_gelu(gate.shim(), up.shim()), gate, up)
+	}
+	return s.Local(func(s *Scope) Tensor { return s.Mul(s.GELU(gate), up) })
 }
 
 // SoftCap returns cap·tanh(x/cap), which keeps x within ±cap.

@@ -1,8 +1,9 @@
 // See shim.h. Everything here is written against the API that libtorch 1.13.1 to the newest have in common;
 // what came later stands behind a version check, with a composite in Go for the older ones.
-#include "shim.h"
+#include "guard.h"
+#include "rows.h"
 
-#include <torch/torch.h>
+#include <ATen/Parallel.h>
 #if TORCH_VERSION_MAJOR >= 2
 #include <ATen/detail/MPSHooksInterface.h>
 #endif
@@ -23,8 +24,6 @@
 #endif
 #include <sys/resource.h>
 
-#define TUNE_TORCH (TORCH_VERSION_MAJOR * 100 + TORCH_VERSION_MINOR)
-
 // The allocator's header needs CUDA's own; only an installation that was built with CUDA has both.
 #if defined(__has_include)
 #if __has_include(<cuda_runtime_api.h>) && __has_include(<c10/cuda/CUDACachingAllocator.h>) && defined(TUNE_WITH_CUDA)
@@ -35,40 +34,14 @@
 
 extern thread_local char *torch_last_err;  // defined once, in gotch's torch_api.h
 
-namespace {
-
-void keep_error(const char *what) {
+void tune::keep_error(const char *what) {
   // The first error is the cause; what follows it is its echo.
   if (torch_last_err == nullptr) torch_last_err = strdup(what);
 }
 
-// Runs f and turns anything thrown into the thread's last error.
-template <typename R, typename F>
-R guard(R failed, F f) {
-  try {
-    return f();
-  } catch (const std::exception &e) {
-    keep_error(e.what());
-  } catch (...) {
-    keep_error("unknown C++ exception");
-  }
-  return failed;
-}
+using namespace tune;
 
-template <typename F>
-void guard_void(F f) {
-  guard(0, [&] {
-    f();
-    return 0;
-  });
-}
-
-template <typename F>
-tune_tensor make(F f) {
-  return guard(tune_tensor(nullptr), [&]() -> tune_tensor { return new at::Tensor(f()); });
-}
-
-at::Tensor &ref(tune_tensor t) { return *static_cast<at::Tensor *>(t); }
+namespace {
 
 at::Device device_of_code(int code) {
   switch (code) {
@@ -278,6 +251,15 @@ int tune_adamw(tune_tensor param, tune_tensor grad, tune_tensor m, tune_tensor v
     auto &p = ref(param);
     auto &g = ref(grad);
     double correction1 = 1 - std::pow(beta1, step), correction2 = 1 - std::pow(beta2, step);
+    if (p.device().is_cpu()) {
+      float *to = p.data_ptr<float>(), *first = ref(m).data_ptr<float>(), *second = ref(v).data_ptr<float>();
+      const float *from = g.data_ptr<float>();
+      at::parallel_for(0, p.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+        rows::adamw(to + begin, from + begin, first + begin, second + begin, beta1, beta2, 1 - lr * weight_decay,
+                    std::sqrt(correction2), eps, lr / correction1, end - begin);
+      });
+      return 1;
+    }
     ref(m).lerp_(g, 1 - beta1);
     ref(v).mul_(beta2).addcmul_(g, g, 1 - beta2);
     if (weight_decay != 0) p.mul_(1 - lr * weight_decay);

@@ -22,6 +22,7 @@ const (
 	Int64    DType = 4
 	Float16  DType = 5 // read from files only: Gemma's activations overflow it
 	Float32  DType = 6
+	Float64  DType = 7 // for tests: Apple's GPUs have none
 	Bool     DType = 11
 	BFloat16 DType = 15
 )
@@ -29,7 +30,7 @@ const (
 // Size returns the bytes of one element.
 func (d DType) Size() int64 {
 	switch d {
-	case Int64:
+	case Int64, Float64:
 		return 8
 	case Float32:
 		return 4
@@ -45,6 +46,8 @@ func (d DType) String() string {
 		return "int64"
 	case Float32:
 		return "float32"
+	case Float64:
+		return "float64"
 	case Float16:
 		return "float16"
 	case Bool:

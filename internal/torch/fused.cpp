@@ -1,0 +1,659 @@
+// See fused.h. Each operator is a node of autograd's graph that keeps no more than its backward pass needs.
+//
+// libtorch's own operators are made for any shape and type; a layer of Gemma takes some sixty of them forward and twice
+// as many backward, each a pass over memory, most of them in float32 copies of bfloat16. Here a row of a tensor is
+// widened to float32 in the cache, worked on, and rounded once.
+#include "fused.h"
+
+#include "guard.h"
+#include "rows.h"
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#if defined(__APPLE__)
+#include <dispatch/dispatch.h>
+#endif
+
+using namespace tune;
+using torch::autograd::Node;
+using torch::autograd::variable_list;
+
+namespace {
+
+// parallel runs f(begin, end) over parts of n rows on libtorch's threads. cost is about how many numbers a row has:
+// little work is not worth a second thread.
+template <typename F>
+void parallel(int64_t n, int64_t cost, const F &f) {
+  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, cost));
+#if defined(__APPLE__) && !defined(_OPENMP)
+  // Apple's compiler has no OpenMP, without which parallel_for is a plain loop.
+  const int64_t parts = std::min<int64_t>(at::get_num_threads(), (n + grain - 1) / grain);
+  if (parts > 1) {
+    const int64_t each = (n + parts - 1) / parts;
+    dispatch_apply(parts, DISPATCH_APPLY_AUTO, ^(size_t i) {
+      const int64_t begin = static_cast<int64_t>(i) * each;
+      if (begin < n) f(begin, std::min(n, begin + each));
+    });
+    return;
+  }
+  if (n > 0) f(int64_t(0), n);
+#else
+  at::parallel_for(0, n, grain, f);
+#endif
+}
+
+// Rows are those of a contiguous tensor on the CPU, as float32 whatever they are stored in.
+class Rows {
+ public:
+  Rows(const at::Tensor &t, int64_t width) : data_(t.data_ptr()), half_(t.scalar_type() == at::kBFloat16), width_(width) {
+    TORCH_CHECK(t.device().is_cpu() && t.is_contiguous() && (half_ || t.scalar_type() == at::kFloat),
+                "fused: want a contiguous float32 or bfloat16 tensor on the cpu, got ", t.scalar_type(), " on ", t.device());
+  }
+  // read returns n numbers of a row, in place or widened into buffer.
+  const float *read(int64_t row, int64_t at, int64_t n, float *buffer) const {
+    if (!half_) return static_cast<const float *>(data_) + row * width_ + at;
+    rows::from_bf16(buffer, static_cast<const uint16_t *>(data_) + row * width_ + at, n);
+    return buffer;
+  }
+  const float *read(int64_t row, float *buffer) const { return read(row, 0, width_, buffer); }
+  // place returns where numbers of a row may be written: the row itself or buffer, which keep then rounds.
+  float *place(int64_t row, int64_t at, float *buffer) const {
+    return half_ ? buffer : static_cast<float *>(data_) + row * width_ + at;
+  }
+  float *place(int64_t row, float *buffer) const { return place(row, 0, buffer); }
+  void keep(int64_t row, int64_t at, int64_t n, const float *buffer) const {
+    if (half_) rows::to_bf16(static_cast<uint16_t *>(data_) + row * width_ + at, buffer, n);
+  }
+  void keep(int64_t row, const float *buffer) const { keep(row, 0, width_, buffer); }
+
+ private:
+  void *data_;
+  bool half_;
+  int64_t width_;
+};
+
+at::Tensor optional(tune_tensor t) { return t == nullptr ? at::Tensor() : ref(t); }
+
+// node makes the node of an operator's backward pass, with an edge to each input; null where nothing is trained.
+template <typename N, typename... T>
+std::shared_ptr<N> node(const T &...inputs) {
+  if (!torch::autograd::compute_requires_grad(inputs...)) return nullptr;
+  std::shared_ptr<N> n(new N(), torch::autograd::deleteNode);
+  n->set_next_edges(torch::autograd::collect_next_edges(inputs...));
+  return n;
+}
+
+// gain_of returns 1+w as float32.
+std::vector<float> gain_of(const at::Tensor &w) {
+  const int64_t n = w.numel();
+  std::vector<float> gain(n);
+  const float *from = Rows(w, n).read(0, gain.data());
+  for (int64_t i = 0; i < n; i++) gain[i] = 1.0f + from[i];
+  return gain;
+}
+
+// --- residual + rotate(norm(x)), each part optional -------------------------------------------------------------------
+
+struct NormBackward : Node {
+  at::Tensor x, w, r, cos, sin;  // r (rows): 1/sqrt(mean(x²)+eps)
+  int64_t heads = 1;
+
+  std::string name() const override { return "TuneNormBackward"; }
+  void release_variables() override { x = w = r = cos = sin = at::Tensor(); }
+
+  variable_list apply(variable_list &&grads) override {
+    const at::Tensor dy = grads[0].contiguous();
+    const int64_t width = dy.size(-1), n = dy.numel() / width;
+    at::Tensor dx = at::empty_like(dy), dw;
+    const Rows in(dy, width), out(dx, width);
+    if (!w.defined()) {  // a rotation alone
+      const Rows c(cos, width), s(sin, width);
+      parallel(n, width, [&](int64_t begin, int64_t end) {
+        std::vector<float> b(4 * width);
+        for (int64_t i = begin; i < end; i++) {
+          const float *d = in.read(i, b.data());
+          float *to = out.place(i, b.data() + 3 * width);
+          rows::rotate_back(to, d, c.read(i / heads, b.data() + width), s.read(i / heads, b.data() + 2 * width), width / 2);
+          out.keep(i, to);
+        }
+      });
+      return {dx, at::Tensor(), at::Tensor()};
+    }
+    const std::vector<float> gain = gain_of(w);
+    const float *scale = r.data_ptr<float>();
+    const Rows xs(x, width);
+    const bool wants_dw = should_compute_output(1);
+    // Sums over rows are made in blocks of rows that do not depend on the number of threads, so neither does the result.
+    const int64_t block = 64, blocks = (n + block - 1) / block;
+    std::vector<float> partial(wants_dw ? blocks * width : 0);
+    parallel(blocks, block * width, [&](int64_t begin, int64_t end) {
+      std::vector<float> b(6 * width);
+      float *turned = b.data() + width;
+      for (int64_t k = begin; k < end; k++)
+        for (int64_t i = k * block; i < std::min(n, (k + 1) * block); i++) {
+          const float *d = in.read(i, b.data());
+          if (cos.defined()) {
+            const Rows c(cos, width), s(sin, width);
+            rows::rotate_back(turned, d, c.read(i / heads, b.data() + 2 * width), s.read(i / heads, b.data() + 3 * width), width / 2);
+            d = turned;
+          }
+          const float *xi = xs.read(i, b.data() + 4 * width);
+          float *to = out.place(i, b.data() + 5 * width);
+          rows::normalise_backward(to, d, xi, gain.data(), scale[i], width);
+          out.keep(i, to);
+          if (wants_dw) rows::add_product(partial.data() + k * width, d, xi, scale[i], width);
+        }
+    });
+    if (wants_dw) {
+      at::Tensor sum = at::zeros({width}, at::kFloat);
+      for (int64_t k = 0; k < blocks; k++) rows::add(sum.data_ptr<float>(), partial.data() + k * width, width);
+      dw = sum.to(w.scalar_type());
+    }
+    return {dx, dw, grads[0]};
+  }
+};
+
+at::Tensor norm(const at::Tensor &x_, const at::Tensor &w, const at::Tensor &residual_, const at::Tensor &cos, const at::Tensor &sin,
+                double eps) {
+  auto back = node<NormBackward>(x_, w, residual_);
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    const at::Tensor x = x_.contiguous();
+    const int64_t width = x.size(-1), n = x.numel() / width, heads = cos.defined() ? x.size(1) : 1;
+    const at::Tensor residual = residual_.defined() ? residual_.contiguous() : residual_;
+    TORCH_CHECK(!residual.defined() || residual.sizes() == x.sizes(), "norm: residual ", residual.sizes(), ", x ", x.sizes());
+    TORCH_CHECK(!w.defined() || w.numel() == width, "norm: weight ", w.sizes(), ", x ", x.sizes());
+    TORCH_CHECK(!cos.defined() || (x.dim() == 3 && width % 2 == 0 && cos.numel() == x.size(0) * width && sin.numel() == cos.numel()),
+                "norm: cos ", cos.sizes(), ", x ", x.sizes());
+    y = at::empty_like(x);
+    at::Tensor r = w.defined() ? at::empty({n}, at::kFloat) : at::Tensor();
+    const std::vector<float> gain = w.defined() ? gain_of(w) : std::vector<float>();
+    const Rows in(x, width), out(y, width), beside(residual.defined() ? residual : x, width);
+    const Rows c(cos.defined() ? cos : x, width), s(cos.defined() ? sin : x, width);
+    parallel(n, width, [&](int64_t begin, int64_t end) {
+      std::vector<float> b(6 * width);
+      for (int64_t i = begin; i < end; i++) {
+        const float *v = in.read(i, b.data());
+        float *to = out.place(i, b.data() + width);
+        if (w.defined()) {
+          const float f = 1.0f / std::sqrt(rows::sum_of_squares(v, width) / static_cast<float>(width) + static_cast<float>(eps));
+          r.data_ptr<float>()[i] = f;
+          float *at = cos.defined() ? b.data() + 2 * width : to;
+          rows::normalise(at, v, gain.data(), f, width);
+          v = at;
+        }
+        if (cos.defined())
+          rows::rotate(to, v, c.read(i / heads, b.data() + 3 * width), s.read(i / heads, b.data() + 4 * width), width / 2);
+        if (residual.defined()) rows::add(to, beside.read(i, b.data() + 5 * width), width);
+        out.keep(i, to);
+      }
+    });
+    if (back) {
+      back->x = w.defined() ? x.detach() : at::Tensor();
+      back->w = w.defined() ? w.detach() : w;
+      back->r = r;
+      back->cos = cos;
+      back->sin = sin;
+      back->heads = heads;
+    }
+  }
+  if (back) torch::autograd::set_history(y, back);
+  return y;
+}
+
+// --- gelu(gate)·up ----------------------------------------------------------------------------------------------------
+
+constexpr int64_t piece = 1024;  // numbers worked on at a time: a few such buffers stay in the first cache
+
+struct GatedGELUBackward : Node {
+  at::Tensor gate, up;
+
+  std::string name() const override { return "TuneGatedGELUBackward"; }
+  void release_variables() override { gate = up = at::Tensor(); }
+
+  variable_list apply(variable_list &&grads) override {
+    const at::Tensor dy = grads[0].contiguous();
+    at::Tensor dgate = at::empty_like(gate), dup = at::empty_like(up);
+    const int64_t total = dy.numel(), pieces = (total + piece - 1) / piece;
+    const Rows d(dy, total), g(gate, total), u(up, total), dg(dgate, total), du(dup, total);
+    parallel(pieces, piece * 8, [&](int64_t begin, int64_t end) {
+      float b[5][piece];
+      for (int64_t k = begin; k < end; k++) {
+        const int64_t at = k * piece, n = std::min(piece, total - at);
+        float *to_gate = dg.place(0, at, b[3]), *to_up = du.place(0, at, b[4]);
+        rows::gated_gelu_backward(to_gate, to_up, d.read(0, at, n, b[0]), g.read(0, at, n, b[1]), u.read(0, at, n, b[2]), n);
+        dg.keep(0, at, n, to_gate);
+        du.keep(0, at, n, to_up);
+      }
+    });
+    return {dgate, dup};
+  }
+};
+
+at::Tensor gated_gelu(const at::Tensor &gate_, const at::Tensor &up_) {
+  auto back = node<GatedGELUBackward>(gate_, up_);
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    const at::Tensor gate = gate_.contiguous(), up = up_.contiguous();
+    TORCH_CHECK(gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "gated gelu: gate ", gate.sizes(), ", up ", up.sizes());
+    y = at::empty_like(gate);
+    const int64_t total = y.numel(), pieces = (total + piece - 1) / piece;
+    const Rows g(gate, total), u(up, total), out(y, total);
+    parallel(pieces, piece * 8, [&](int64_t begin, int64_t end) {
+      float b[3][piece];
+      for (int64_t k = begin; k < end; k++) {
+        const int64_t at = k * piece, n = std::min(piece, total - at);
+        float *to = out.place(0, at, b[2]);
+        rows::gated_gelu(to, g.read(0, at, n, b[0]), u.read(0, at, n, b[1]), n);
+        out.keep(0, at, n, to);
+      }
+    });
+    if (back) {
+      back->gate = gate.detach();
+      back->up = up.detach();
+    }
+  }
+  if (back) torch::autograd::set_history(y, back);
+  return y;
+}
+
+// --- attention within the sequences of a flat batch -------------------------------------------------------------------
+
+// Layout is how B sequences of up to T tokens lie in N rows.
+struct Layout {
+  std::vector<int64_t> starts;  // (B+1)
+  int64_t sequences = 0, longest = 0;
+
+  int64_t length(int64_t b) const { return starts[b + 1] - starts[b]; }
+
+  // spread turns x (N, H, E) into (B, H, T, E), with zeros behind a sequence's end.
+  at::Tensor spread(const at::Tensor &x) const {
+    const int64_t heads = x.size(1), bytes = x.size(2) * x.element_size();
+    at::Tensor y = at::empty({sequences, heads, longest, x.size(2)}, x.options());
+    const char *from = static_cast<const char *>(x.data_ptr());
+    char *to = static_cast<char *>(y.data_ptr());
+    parallel(sequences * heads, longest * x.size(2), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i++) {
+        const int64_t b = i / heads, h = i % heads, n = length(b);
+        char *row = to + i * longest * bytes;
+        for (int64_t t = 0; t < n; t++) std::memcpy(row + t * bytes, from + ((starts[b] + t) * heads + h) * bytes, bytes);
+        std::memset(row + n * bytes, 0, (longest - n) * bytes);
+      }
+    });
+    return y;
+  }
+
+  // gather turns x (B, H, T, E) into (N, H, E).
+  at::Tensor gather(const at::Tensor &x, int64_t n, int64_t heads, int64_t e) const {
+    const int64_t bytes = e * x.element_size();
+    at::Tensor y = at::empty({n, heads, e}, x.options());
+    const char *from = static_cast<const char *>(x.data_ptr());
+    char *to = static_cast<char *>(y.data_ptr());
+    parallel(sequences * heads, longest * e, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i++) {
+        const int64_t b = i / heads, h = i % heads;
+        const char *row = from + i * longest * bytes;
+        for (int64_t t = 0; t < length(b); t++) std::memcpy(to + ((starts[b] + t) * heads + h) * bytes, row + t * bytes, bytes);
+      }
+    });
+    // Rows that fill a bucket belong to no sequence.
+    if (starts[sequences] < n) std::memset(to + starts[sequences] * heads * bytes, 0, (n - starts[sequences]) * heads * bytes);
+    return y;
+  }
+};
+
+// each_query runs f(row, first, last) for every row of scores (B·K, G·T, S), with the keys [first, last) that its query
+// may look at: none behind a sequence's end.
+template <typename F>
+void each_query(const Layout &l, int64_t kv, int64_t group, int64_t window, const F &f) {
+  const int64_t t = l.longest, rows_of_sequence = kv * group * t;
+  parallel(l.sequences * rows_of_sequence, 8 * t, [&](int64_t begin, int64_t end) {
+    std::vector<float> b(3 * t);
+    for (int64_t row = begin; row < end; row++) {
+      const int64_t at = row % t, n = l.length(row / rows_of_sequence);
+      const int64_t last = at < n ? at + 1 : 0;
+      f(row, window > 0 ? std::max<int64_t>(0, last - window) : 0, last, b.data());
+    }
+  });
+}
+
+struct AttentionBackward : Node {
+  Layout layout;
+  at::Tensor q, k, v, weights, capped;  // lined up; capped (as weights) only with a cap
+  int64_t tokens = 0, heads = 0, kv = 0, window = 0;
+  double scale = 1, cap = 0;
+
+  std::string name() const override { return "TuneAttentionBackward"; }
+  void release_variables() override { q = k = v = weights = capped = at::Tensor(); }
+
+  variable_list apply(variable_list &&grads) override {
+    const int64_t e = q.size(-1), t = layout.longest, group = heads / kv;
+    const at::Tensor d = layout.spread(grads[0].contiguous().view({tokens, heads, e})).view({layout.sequences * kv, group * t, e});
+    const at::Tensor dv = at::bmm(weights.transpose(1, 2), d);
+    at::Tensor ds = at::bmm(d, v.transpose(1, 2));  // (B·K, G·T, T), the gradient of the weights; then of the scores
+    const Rows p(weights, t), out(ds, t), z(capped.defined() ? capped : ds, t);
+    each_query(layout, kv, group, window, [&](int64_t row, int64_t first, int64_t last, float *b) {
+      float *to = out.place(row, b), *buffer = b + t, *caps = b + 2 * t;
+      const float *dp = out.read(row, b), *w = p.read(row, buffer);
+      const int64_t n = last - first;
+      const float mean = rows::dot(dp + first, w + first, n);
+      for (int64_t j = 0; j < first; j++) to[j] = 0;
+      for (int64_t j = first; j < last; j++) to[j] = static_cast<float>(scale) * w[j] * (dp[j] - mean);
+      for (int64_t j = last; j < t; j++) to[j] = 0;
+      if (capped.defined()) rows::soft_cap_slope(to + first, z.read(row, caps) + first, static_cast<float>(cap), n);
+      out.keep(row, to);
+    });
+    const at::Tensor dq = at::bmm(ds, k), dk = at::bmm(ds.transpose(1, 2), q);
+    return {layout.gather(dq, tokens, heads, e), layout.gather(dk, tokens, kv, e), layout.gather(dv, tokens, kv, e)};
+  }
+};
+
+at::Tensor attention(const at::Tensor &q_, const at::Tensor &k_, const at::Tensor &v_, Layout layout, int64_t window, double scale,
+                     double cap) {
+  auto back = node<AttentionBackward>(q_, k_, v_);
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    const int64_t tokens = q_.size(0), heads = q_.size(1), e = q_.size(2), kv = k_.size(1), t = layout.longest;
+    TORCH_CHECK(heads % kv == 0 && k_.sizes() == v_.sizes() && k_.size(0) == tokens && layout.starts.back() <= tokens, "attention: q ",
+                q_.sizes(), ", k ", k_.sizes(), ", v ", v_.sizes());
+    const int64_t group = heads / kv, batch = layout.sequences * kv;
+    // The queries of one group share their keys: as rows of one product, k is never repeated.
+    const at::Tensor q = layout.spread(q_.contiguous()).view({batch, group * t, e});
+    const at::Tensor k = layout.spread(k_.contiguous()).view({batch, t, e}), v = layout.spread(v_.contiguous()).view({batch, t, e});
+    at::Tensor scores = at::bmm(q, k.transpose(1, 2));  // (B·K, G·T, T)
+    at::Tensor capped = cap > 0 ? at::empty_like(scores) : at::Tensor();
+    const Rows s(scores, t), z(cap > 0 ? capped : scores, t);
+    each_query(layout, kv, group, window, [&](int64_t row, int64_t first, int64_t last, float *b) {
+      float *to = s.place(row, b), *caps = z.place(row, b + t);
+      const float *from = s.read(row, b);
+      const int64_t n = last - first;
+      rows::scale(to + first, from + first, static_cast<float>(scale), n);
+      if (cap > 0) {
+        rows::soft_cap(caps + first, to + first, static_cast<float>(cap), n);
+        z.keep(row, first, n, caps + first);
+        std::memcpy(to + first, caps + first, n * sizeof(float));
+      }
+      if (n > 0) {
+        const float top = rows::max(to + first, n);
+        rows::exp_scaled(to + first, to + first, top, 1.0f, n);
+        rows::scale(to + first, to + first, 1.0f / rows::sum(to + first, n), n);
+      }
+      for (int64_t j = 0; j < first; j++) to[j] = 0;
+      for (int64_t j = last; j < t; j++) to[j] = 0;
+      s.keep(row, to);
+    });
+    y = layout.gather(at::bmm(scores, v), tokens, heads, e).view({tokens, heads * e});
+    if (back) {
+      back->q = q;
+      back->k = k;
+      back->v = v;
+      back->weights = scores;
+      back->capped = capped;
+      back->tokens = tokens;
+      back->heads = heads;
+      back->kv = kv;
+      back->window = window;
+      back->scale = scale;
+      back->cap = cap;
+      back->layout = std::move(layout);
+    }
+  }
+  if (back) torch::autograd::set_history(y, back);
+  return y;
+}
+
+// --- linear layers with adapters that share an input ------------------------------------------------------------------
+
+// stacked returns matrices of one width as one, without copying where they lie behind each other in memory.
+at::Tensor stacked(const std::vector<at::Tensor> &parts, bool *whole) {
+  int64_t height = 0;
+  *whole = true;
+  const char *end = static_cast<const char *>(parts[0].data_ptr());
+  for (const auto &p : parts) {
+    *whole = *whole && p.is_contiguous() && p.data_ptr() == static_cast<const void *>(end);
+    end += p.numel() * p.element_size();
+    height += p.size(0);
+  }
+  if (parts.size() == 1) return parts[0];
+  if (*whole) return parts[0].as_strided({height, parts[0].size(1)}, {parts[0].size(1), 1});
+  return at::cat(parts, 0);
+}
+
+// scaled multiplies the columns of low (N, ΣR) that belong to each layer by its scale.
+at::Tensor scaled(at::Tensor low, const std::vector<at::Tensor> &a, const std::vector<double> &scale) {
+  if (std::all_of(scale.begin(), scale.end(), [&](double s) { return s == scale[0]; })) return scale[0] == 1 ? low : low.mul_(scale[0]);
+  std::vector<at::Tensor> parts; // not in place: operators on parts of rows have been wrong on MPS
+  int64_t at = 0;
+  for (size_t i = 0; i < a.size(); i++) {
+    parts.push_back(at::mul(low.narrow(1, at, a[i].size(0)), scale[i]));
+    at += a[i].size(0);
+  }
+  return at::cat(parts, 1);
+}
+
+// add_product adds low·b to y in y's dtype: low (N, R) float32, possibly a part of wider rows; b (R, out) float32.
+void add_product(at::Tensor &y, const at::Tensor &low, const at::Tensor &b) {
+  if (y.scalar_type() == at::kFloat) {
+    y.addmm_(low, b);
+    return;
+  }
+  if (!y.device().is_cpu()) {
+    y.copy_(at::add(y.to(at::kFloat), at::mm(low, b)));
+    return;
+  }
+  // In bfloat16 the product is never written: a row's update has few terms, and is added where the row is widened.
+  const at::Tensor wide = b.contiguous();
+  const int64_t n = y.size(0), out = y.size(1), rank = low.size(1), stride = low.stride(0);
+  TORCH_CHECK(low.stride(1) == 1, "adapted: the low-rank input has a stride of ", low.stride(1));
+  const float *l = low.data_ptr<float>(), *w = wide.data_ptr<float>();
+  const Rows rows_of_y(y, out);
+  parallel(n, out * std::max<int64_t>(1, rank / 4), [&](int64_t begin, int64_t end) {
+    float buffer[piece];
+    for (int64_t at = 0; at < out; at += piece)  // a piece of b stays in the cache for all rows
+      for (int64_t i = begin; i < end; i++) {
+        const int64_t m = std::min(piece, out - at);
+        rows_of_y.read(i, at, m, buffer);
+        rows::add_low_rank(buffer, l + i * stride, w + at, rank, out, m);
+        rows_of_y.keep(i, at, m, buffer);
+      }
+  });
+}
+
+struct AdaptedBackward : Node {
+  at::Tensor x, low;                    // low (N, ΣR) float32: Scale·x·Aᵀ, of all layers side by side
+  std::vector<at::Tensor> w, a, b;
+  std::vector<double> scale;
+
+  std::string name() const override { return "TuneAdaptedBackward"; }
+  void release_variables() override {
+    x = low = at::Tensor();
+    w.clear();
+    a.clear();
+    b.clear();
+  }
+
+  variable_list apply(variable_list &&grads) override {
+    const bool wants_dx = should_compute_output(0);
+    const at::Tensor x32 = x.to(at::kFloat);
+    std::vector<at::Tensor> dlows;
+    std::vector<at::Tensor> a_grads;
+    at::Tensor dx;
+    int64_t at = 0;
+    for (size_t i = 0; i < w.size(); i++) {
+      const int64_t rank = a[i].size(0);
+      const at::Tensor dy = grads[i].defined() ? grads[i].contiguous() : at::zeros({x.size(0), w[i].size(0)}, x.options());
+      const at::Tensor dy32 = dy.to(at::kFloat), low_i = low.narrow(1, at, rank);
+      b[i].mutable_grad().addmm_(dy32.t(), low_i);
+      at::Tensor dlow = at::mm(dy32, b[i]);
+      if (scale[i] != 1) dlow.mul_(scale[i]);
+      dlows.push_back(dlow);
+      a_grads.push_back(a[i].mutable_grad());
+      if (wants_dx) {
+        if (dx.defined())
+          dx.addmm_(dy, w[i]);
+        else
+          dx = at::mm(dy, w[i]);
+      }
+      at += rank;
+    }
+    const at::Tensor dlow = dlows.size() == 1 ? dlows[0] : at::cat(dlows, 1);
+    bool whole;
+    at::Tensor a_grad = stacked(a_grads, &whole);
+    if (whole) {
+      a_grad.addmm_(dlow.t(), x32);
+    } else {
+      for (size_t i = 0; i < a.size(); i++) a_grads[i].addmm_(dlows[i].t(), x32);
+    }
+    if (wants_dx) add_product(dx, dlow, stacked(a, &whole));
+    return {dx, at::Tensor()};
+  }
+};
+
+std::vector<at::Tensor> adapted(const at::Tensor &x_, std::vector<at::Tensor> w, std::vector<at::Tensor> a, std::vector<at::Tensor> b,
+                                std::vector<double> scale) {
+  // The gradients of A and B are added where they belong, not handed on; an edge to one of them has the node called.
+  auto back = node<AdaptedBackward>(x_, a[0]);
+  std::vector<at::Tensor> out;
+  {
+    at::NoGradGuard no_grad;
+    const at::Tensor x = x_.contiguous();
+    bool whole;
+    at::Tensor low = scaled(at::mm(x.to(at::kFloat), stacked(a, &whole).t()), a, scale);
+    int64_t at = 0;
+    for (size_t i = 0; i < w.size(); i++) {
+      const at::Tensor low_i = low.narrow(1, at, a[i].size(0));
+      at::Tensor y = at::mm(x, w[i].t());
+      add_product(y, low_i, b[i].t());
+      out.push_back(y);
+      at += a[i].size(0);
+    }
+    if (back) {
+      back->x = x.detach();
+      back->low = low;
+      back->w = std::move(w);
+      back->a = std::move(a);
+      back->b = std::move(b);
+      back->scale = std::move(scale);
+    }
+  }
+  if (back) torch::autograd::set_history(out, back);
+  return out;
+}
+
+// --- cross entropy ----------------------------------------------------------------------------------------------------
+
+// cross_entropy adds the loss of the first m rows of logits (M, V) to sum and, with gradient, puts softmax - one-hot in the
+// logits' place, zeros in the rows behind m.
+void cross_entropy(at::Tensor &logits, const at::Tensor &labels, int64_t m, double cap_, at::Tensor &sum, bool gradient) {
+  const int64_t all = logits.size(0), v = logits.size(1), pieces = (v + piece - 1) / piece;
+  TORCH_CHECK(labels.scalar_type() == at::kLong && labels.numel() >= all && labels.is_contiguous(), "cross entropy: labels ", labels.sizes());
+  const int64_t *label = labels.data_ptr<int64_t>();
+  const Rows z(logits, v);
+  const float cap = static_cast<float>(cap_);
+  std::vector<double> losses(m);
+  parallel(all, v, [&](int64_t begin, int64_t end) {
+    float buffer[piece], slopes[piece];
+    for (int64_t row = begin; row < end; row++) {
+      if (row >= m) {
+        std::memset(static_cast<char *>(logits.data_ptr()) + row * v * logits.element_size(), 0, v * logits.element_size());
+        continue;
+      }
+      auto read = [&](int64_t at, int64_t n) -> const float * {
+        const float *from = z.read(row, at, n, buffer);
+        if (cap > 0) {
+          rows::soft_cap(buffer, from, cap, n);
+          return buffer;
+        }
+        return from;
+      };
+      // One pass: the sum of exponentials is taken against the largest logit so far.
+      float top = -INFINITY;
+      double total = 0, hit = 0;
+      for (int64_t k = 0; k < pieces; k++) {
+        const int64_t at = k * piece, n = std::min(piece, v - at);
+        const float *x = read(at, n);
+        const float here = rows::max(x, n);
+        if (here > top) {
+          total *= std::exp(static_cast<double>(top) - here);
+          top = here;
+        }
+        total += rows::sum_exp(x, top, n);
+        if (label[row] >= at && label[row] < at + n) hit = x[label[row] - at];
+      }
+      losses[row] = top + std::log(total) - hit;
+      if (!gradient) continue;
+      const float share = static_cast<float>(1 / total);
+      for (int64_t k = 0; k < pieces; k++) {
+        const int64_t at = k * piece, n = std::min(piece, v - at);
+        const float *x = read(at, n);
+        float *to = z.place(row, at, buffer);
+        if (cap > 0) std::memcpy(slopes, x, n * sizeof(float));
+        rows::exp_scaled(to, x, top, share, n);
+        if (label[row] >= at && label[row] < at + n) to[label[row] - at] -= 1.0f;
+        if (cap > 0) rows::soft_cap_slope(to, slopes, cap, n);
+        z.keep(row, at, n, to);
+      }
+    }
+  });
+  double total = 0;
+  for (double loss : losses) total += loss;
+  *sum.data_ptr<float>() += static_cast<float>(total);
+}
+
+}  // namespace
+
+extern "C" {
+
+tune_tensor tune_norm(tune_tensor x, tune_tensor w, tune_tensor residual, tune_tensor cos, tune_tensor sin, double eps) {
+  return make([&]() -> at::Tensor { return norm(ref(x), optional(w), optional(residual), optional(cos), optional(sin), eps); });
+}
+
+tune_tensor tune_gated_gelu(tune_tensor gate, tune_tensor up) {
+  return make([&]() -> at::Tensor { return gated_gelu(ref(gate), ref(up)); });
+}
+
+tune_tensor tune_attention(tune_tensor q, tune_tensor k, tune_tensor v, const int64_t *starts, int sequences, int64_t window,
+                           double scale, double cap) {
+  return make([&]() -> at::Tensor {
+    Layout l;
+    l.starts.assign(starts, starts + sequences + 1);
+    l.sequences = sequences;
+    for (int b = 0; b < sequences; b++) l.longest = std::max(l.longest, l.length(b));
+    return attention(ref(q), ref(k), ref(v), std::move(l), window, scale, cap);
+  });
+}
+
+int tune_cross_entropy(tune_tensor logits, tune_tensor labels, int64_t rows, double cap, tune_tensor sum, int gradient) {
+  return guard(0, [&]() -> int {
+    at::NoGradGuard no_grad;
+    cross_entropy(ref(logits), ref(labels), rows, cap, ref(sum), gradient != 0);
+    return 1;
+  });
+}
+
+int tune_adapted(tune_tensor x, int n, tune_tensor *w, tune_tensor *a, tune_tensor *b, const double *scale, tune_tensor *out) {
+  return guard(0, [&]() -> int {
+    std::vector<at::Tensor> ws, as, bs;
+    for (int i = 0; i < n; i++) {
+      ws.push_back(ref(w[i]));
+      as.push_back(ref(a[i]));
+      bs.push_back(ref(b[i]));
+    }
+    std::vector<at::Tensor> ys = adapted(ref(x), ws, as, bs, std::vector<double>(scale, scale + n));
+    for (int i = 0; i < n; i++) out[i] = new at::Tensor(ys[i]);
+    return 1;
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,99 @@
+package torch
+
+// #include "fused.h"
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// fusible reports whether the operators of fused.cpp take these tensors: on the CPU, in float32 or bfloat16. Elsewhere
+// the same is composed of libtorch's operators.
+func fusible(tensors ...Tensor) bool {
+	for _, t := range tensors {
+		if t.Defined() && (t.Device() != CPU || t.DType() != Float32 && t.DType() != BFloat16) {
+			return false
+		}
+	}
+	return true
+}
+
+// norm is residual + rotate(RMSNorm(x)), each part left out where its tensor is none.
+func (s *Scope) norm(op string, x, w, residual, cos, sin Tensor, eps float64) Tensor {
+	if !s.ready(op, x) {
+		return Tensor{}
+	}
+	return s.adopt(op, C.tune_norm(x.shim(), w.shim(), residual.shim(), cos.shim(), sin.shim(), C.double(eps)), x, w, residual)
+}
+
+// Adapted is a linear layer with an adapter beside its weight.
+type Adapted struct {
+	W, A, B Tensor  // (out, in), (R, in), (out, R); A and B are float32 leaves with a gradient in place
+	Scale   float64 // of B·A
+}
+
+// Adapted returns x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ for each of several layers that read the same x (N, in), in x's dtype. The
+// products with A are one, where the layers' A lie behind each other in memory, and so are their gradients.
+//
+// The backward pass adds to the gradients of A and B directly; W gets none.
+func (s *Scope) Adapted(x Tensor, layers ...Adapted) []Tensor {
+	n := len(layers)
+	out := make([]Tensor, n)
+	handles := make([]C.tune_tensor, 4*n)
+	scales := make([]C.double, n)
+	for i, l := range layers {
+		if !s.ready("adapted", x, l.W, l.A, l.B) {
+			return out
+		}
+		handles[i], handles[n+i], handles[2*n+i], scales[i] = l.W.shim(), l.A.shim(), l.B.shim(), C.double(l.Scale)
+	}
+	made := handles[3*n:]
+	if C.tune_adapted(x.shim(), C.int(n), &handles[0], &handles[n], &handles[2*n], &scales[0], &made[0]) == 0 {
+		s.fail("adapted", x, layers[0].W, layers[0].A, layers[0].B)
+		return out
+	}
+	for i := range out {
+		out[i] = s.adopt("adapted", made[i], x)
+	}
+	return out
+}
+
+// FlatAttention is [Scope.Attention] within each sequence of a flat batch, with the mask by arithmetic: the sequence b
+// is rows starts[b] to starts[b+1], a query sees itself and what is before it, with a window above 0 the window-1 nearest
+// of them. ok is false where this device or dtype has no such kernel.
+//
+// Shapes: q (N, H, E), k and v (N, K, E) with H a multiple of K; result (N, H·E).
+func (s *Scope) FlatAttention(q, k, v Tensor, starts []int64, window int64, scale, cap float64) (o Tensor, ok bool) {
+	if !fusible(q, k, v) {
+		return Tensor{}, false
+	}
+	if !s.ready("attention", q, k, v) {
+		return Tensor{}, true
+	}
+	if len(starts) < 2 {
+		s.run.err = &OpError{Op: "attention", Message: fmt.Sprintf("sequences start at %v", starts)}
+		return Tensor{}, true
+	}
+	return s.adopt("attention", C.tune_attention(q.shim(), k.shim(), v.shim(), (*C.int64_t)(unsafe.Pointer(&starts[0])),
+		C.int(len(starts)-1), C.int64_t(window), C.double(scale), C.double(cap)), q, k, v), true
+}
+
+// CrossEntropyTo adds to sum, a float32 tensor of one element, the cross entropy of the first rows of logits (M, V), in
+// nats; labels (M, 1) are int64. With gradient it puts the gradient with respect to logits in their place: softmax minus
+// one-hot, zeros behind the first rows. With a cap above 0 the logits go through SoftCap first. It reports false, and does
+// nothing, where this device or dtype has no such kernel.
+func (s *Scope) CrossEntropyTo(sum, logits, labels Tensor, rows int64, cap float64, gradient bool) bool {
+	if !fusible(logits) {
+		return false
+	}
+	if s.ready("cross_entropy", sum, logits, labels) {
+		wanted := 0
+		if gradient {
+			wanted = 1
+		}
+		s.check("cross_entropy", C.tune_cross_entropy(logits.shim(), labels.shim(), C.int64_t(rows), C.double(cap), sum.shim(),
+			C.int(wanted)) != 0, logits, labels)
+	}
+	return true
+}
