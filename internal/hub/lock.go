@@ -26,8 +26,13 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	take := tryLock
-	for tries := 0; ; tries++ {
+	return waitFor(ctx, tryLock, path, waiting)
+}
+
+// waitFor tries to take the lock until it is free; where take has no locks, by a marker.
+func waitFor(ctx context.Context, take func(path string) (unlock func(), err error), path string, waiting func()) (unlock func(), err error) {
+	told := false
+	for {
 		unlock, err := take(path)
 		if errors.Is(err, errNoLocks) {
 			take = tryMarker
@@ -36,7 +41,8 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 		if unlock != nil || err != nil {
 			return unlock, err
 		}
-		if tries == 0 {
+		if !told {
+			told = true
 			waiting()
 		}
 		select {
@@ -52,7 +58,7 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 func tryMarker(path string) (unlock func(), err error) {
 	path += ".held"
 	if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > deadAfter {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := clearMarker(path, info); err != nil {
 			return nil, err
 		}
 	}
@@ -82,4 +88,20 @@ func tryMarker(path string) (unlock func(), err error) {
 		}
 	}()
 	return func() { close(stop); <-stopped; _ = os.Remove(path) }, nil
+}
+
+// clearMarker removes the marker that info is of. Another process may have done so a moment ago and made its own:
+// what is moved aside is looked at, and put back when it is no longer the dead one.
+func clearMarker(path string, dead fs.FileInfo) error {
+	aside := fmt.Sprintf("%s.%d.%d", path, os.Getpid(), time.Now().UnixNano())
+	if err := os.Rename(path, aside); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	if moved, err := os.Stat(aside); err == nil && !(os.SameFile(moved, dead) && moved.ModTime().Equal(dead.ModTime())) {
+		return os.Rename(aside, path)
+	}
+	return os.Remove(aside)
 }

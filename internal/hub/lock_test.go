@@ -223,27 +223,50 @@ func TestMarker(t *testing.T) {
 	}
 }
 
-// TestLockFileThatWasRemoved: Python's filelock may delete the file while we wait; the lock on the deleted one counts
-// for nothing.
-func TestLockFileThatWasRemoved(t *testing.T) {
+// TestWaitForAMarkerIsTold: also where the first try only finds out that there are no locks.
+func TestWaitForAMarkerIsTold(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.lock")
-	unlock, err := tryLock(path)
-	if errors.Is(err, errNoLocks) {
-		t.Skip("this system has no file locks: TestMarker stands for them")
+	unlock, err := tryMarker(path)
+	if err != nil || unlock == nil {
+		t.Fatal(err)
 	}
+	none := func(string) (func(), error) { return nil, errNoLocks }
+	told := 0
+	second, err := waitFor(t.Context(), none, path, func() { told++; time.AfterFunc(3*lockEvery, unlock) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(path); err != nil {
+	second()
+	if told != 1 {
+		t.Errorf("told %d times that it waits, want once", told)
+	}
+}
+
+// TestFreshMarkerIsNotCleared: another process was faster in clearing a dead one's, and has it now.
+func TestFreshMarkerIsNotCleared(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.held")
+	old := time.Now().Add(-2 * deadAfter)
+	if err := errors.Join(os.WriteFile(path, nil, 0o644), os.Chtimes(path, old, old)); err != nil {
 		t.Fatal(err)
 	}
-	second, err := tryLock(path)
-	if err != nil || second == nil {
-		t.Fatalf("the new file cannot be locked: %v", err)
+	dead, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	unlock()
-	if third, err := tryLock(path); third != nil || err != nil {
-		t.Errorf("locked twice (%v)", err)
+	if err := errors.Join(os.Remove(path), os.WriteFile(path, []byte("fresh"), 0o644), clearMarker(path, dead)); err != nil {
+		t.Fatal(err)
 	}
-	second()
+	if text, err := os.ReadFile(path); string(text) != "fresh" {
+		t.Errorf("the fresh marker is gone: %q, %v", text, err)
+	}
+	fresh, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(clearMarker(path, fresh), clearMarker(path, fresh)); err != nil { // the second finds nothing
+		t.Error(err)
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 0 {
+		t.Errorf("left behind: %v", entries)
+	}
 }

@@ -16,6 +16,11 @@ func tryLock(path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	return lockOpened(f, path)
+}
+
+// lockOpened is tryLock of a file that was opened at path a moment ago.
+func lockOpened(f *os.File, path string) (unlock func(), err error) {
 	for {
 		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != unix.EINTR {
 			break
