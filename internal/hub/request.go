@@ -64,20 +64,20 @@ func temporary(err error) bool {
 
 // How often a request is tried that brings nothing new, and the longest wait that a Hub may ask for.
 const (
-	maxTries      = 5 // with waits of 1, 2, 4 and 8 s
-	firstTries    = 3 // of the very first request: where there is no network people should not wait long
-	longestWait   = 5 * time.Minute
-	enoughToCount = 1 << 20 // bytes that a try must bring for the next to be a first one again
+	maxTries    = 5 // with waits of 1, 2, 4 and 8 s
+	firstTries  = 3 // of the very first request: where there is no network people should not wait long
+	longestWait = 5 * time.Minute
 )
 
-// retry calls try until it succeeds, fails for good, or has failed too often in a row without bringing anything.
+// retry calls try until it succeeds, fails for good, or has failed too often in a row without bringing anything. A try
+// that brought something new makes the next wait a first one again: a line that is cut often is slow, not dead.
 func (c *Client) retry(ctx context.Context, tries int, note func(string), try func() (brought int64, err error)) error {
 	for failures := 0; ; {
 		brought, err := try()
 		if err == nil || ctx.Err() != nil || !temporary(err) {
 			return err
 		}
-		if brought >= enoughToCount {
+		if brought > 0 {
 			failures = 0
 		}
 		failures++

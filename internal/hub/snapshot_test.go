@@ -408,6 +408,23 @@ func TestRetriesAreBounded(t *testing.T) {
 	}
 }
 
+// TestWaitsBeginAgainWhenBytesCame: a line that is cut ten times and brings a little each time is slow, not dead.
+func TestWaitsBeginAgainWhenBytesCame(t *testing.T) {
+	files := modelFiles()
+	s, c := newHub(t, files)
+	s.Cuts = cuts(slices.Repeat([]int{1000}, 10)...)
+	var waits []time.Duration
+	c.sleep = func(_ context.Context, d time.Duration) error { waits = append(waits, d); return nil }
+	dir, err := c.Snapshot(t.Context(), repo, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameFiles(t, dir, wanted, files)
+	if diff := cmp.Diff(slices.Repeat([]time.Duration{time.Second}, 10), waits); diff != "" {
+		t.Errorf("waits (-want +got):\n%s", diff)
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Duration{"": 0, "7": 7 * time.Second, "-1": 0, "soon": 0,
