@@ -13,7 +13,7 @@ import (
 // What errors.Is finds in an error of this package.
 var (
 	ErrInvalid          = errors.New("invalid name")
-	ErrGated            = errors.New("gated repository")        // its licence must be accepted first
+	ErrGated            = errors.New("gated repository")        // its licence must be accepted first, or the token may not
 	ErrToken            = errors.New("token refused")           // the Hub does not know the token
 	ErrRepoNotFound     = errors.New("repository not found")    // or it is private: the Hub does not tell them apart
 	ErrRevisionNotFound = errors.New("revision not found")      //
@@ -38,6 +38,7 @@ type Error struct {
 	Cause    error
 
 	retryAfter time.Duration // what the Hub asked for
+	size       int64         // of the file, as a refused range tells; -1 where it does not
 }
 
 func (e *Error) Error() string { return e.Text }
@@ -74,10 +75,16 @@ func (c *Client) refusal(p place, r *http.Response) *Error {
 		message = string(body)
 	}
 	message = oneLine(message)
-	code, page := r.Header.Get("X-Error-Code"), c.Site()+"/"+p.repo
+	code, page, host := r.Header.Get("X-Error-Code"), c.Site()+"/"+p.repo, c.host(r.Request.URL)
 
 	var e *Error
 	switch {
+	case r.StatusCode == http.StatusTooManyRequests, r.StatusCode == http.StatusRequestTimeout, r.StatusCode >= 500:
+		e = c.fail(ErrUnreachable, p, "try again later", "%s: %s answers HTTP %d", p, host, r.StatusCode)
+		e.retryAfter = retryAfter(r.Header.Get("Retry-After"), time.Now())
+	case !sameOrigin(r.Request.URL, c.Endpoint): // it never saw the token, and knows nothing of licences
+		e = c.fail(ErrAnswer, p, "a proxy or a firewall may keep that host away, or this machine's clock be wrong: its addresses hold for a while only",
+			"%s: %s, where %s sends us, answers HTTP %d", p, host, c.Site(), r.StatusCode)
 	case code == "GatedRepo" && c.Token == "":
 		e = c.fail(ErrGated, p, fmt.Sprintf("accept its licence at %s, then set HF_TOKEN to a token of that account, or run hf auth login", page),
 			"%s is gated: its owner asks for a licence to be accepted, and no token was sent", p.repo)
@@ -101,16 +108,19 @@ func (c *Client) refusal(p place, r *http.Response) *Error {
 			"%s: no revision %q", p.repo, p.revision)
 	case code == "EntryNotFound", r.StatusCode == http.StatusNotFound:
 		e = c.fail(ErrFileNotFound, p, "", "%s: no such file at revision %s", p, p.revision)
-	case r.StatusCode == http.StatusTooManyRequests, r.StatusCode == http.StatusRequestTimeout, r.StatusCode >= 500:
-		e = c.fail(ErrUnreachable, p, "try again later", "%s: %s answers HTTP %d", p, c.Site(), r.StatusCode)
-		e.retryAfter = retryAfter(r.Header.Get("Retry-After"), time.Now())
+	case r.StatusCode == http.StatusForbidden && c.Token == "":
+		e = c.fail(ErrGated, p, fmt.Sprintf("is its licence accepted at %s? Then set HF_TOKEN to a token of that account, or run hf auth login", page),
+			"%s: %s forbids it, HTTP 403, and no token was sent", p, c.Site())
+	case r.StatusCode == http.StatusForbidden:
+		e = c.fail(ErrGated, p, fmt.Sprintf("is its licence accepted at %s? May the token read gated repositories? %s/settings/tokens shows it", page, c.Site()),
+			"%s: %s forbids it to the token in %s, HTTP 403", p, c.Site(), c.TokenSource)
 	default:
 		e = c.fail(ErrAnswer, p, "", "%s: %s answers HTTP %d", p, c.Site(), r.StatusCode)
 	}
 	if message != "" && e.Kind != ErrRevisionNotFound {
 		e.Text += fmt.Sprintf(" (it says: %s)", c.redact(message))
 	}
-	e.Status = r.StatusCode
+	e.Status, e.size = r.StatusCode, sizeInRange(r.Header.Get("Content-Range"))
 	return e
 }
 

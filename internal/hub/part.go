@@ -11,6 +11,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,22 +25,43 @@ type part struct {
 }
 
 // openPart opens what an earlier download has left, or an empty file. Its bytes are read for the hash: nothing is
-// known of them but that they are there.
-func openPart(path string, want remoteFile) (*part, error) {
+// known of them but that they are there. progress is told how many of them have been read.
+func openPart(ctx context.Context, path string, want remoteFile, progress func(have int64)) (*part, error) {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	p := &part{file: file, want: want}
 	p.startHash()
-	if p.have, err = io.Copy(p.sum, file); err == nil && p.have > want.size {
-		err = p.restart()
-	}
-	if err != nil {
+	if err := p.readAgain(ctx, progress); err != nil {
 		file.Close()
-		return nil, fmt.Errorf("read what an earlier download has left: %w", err)
+		return nil, err
 	}
 	return p, nil
+}
+
+// readAgain hashes what is there, in pieces: tens of gigabytes take minutes, and whoever stops tune will not wait.
+func (p *part) readAgain(ctx context.Context, progress func(have int64)) error {
+	buffer := make([]byte, 1<<20)
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n, err := p.file.Read(buffer)
+		if p.have += int64(n); p.have > p.want.size {
+			return p.restart()
+		}
+		if n > 0 {
+			p.sum.Write(buffer[:n]) // never fails
+			progress(p.have)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read what an earlier download has left: %w", err)
+		}
+	}
 }
 
 // startHash begins the hash that the Hub names the file by: SHA-256, or git's SHA-1 of a header and the bytes.
@@ -91,25 +114,25 @@ func (c *Client) continuePart(ctx context.Context, p *part, progress func()) err
 	}
 	resp, err := c.send(ctx, c.client(), http.MethodGet, c.address(p.want.place), p.want.place, headers...)
 	if refused, ok := errors.AsType[*Error](err); ok && refused.Status == http.StatusRequestedRangeNotSatisfiable && p.have > 0 {
-		if err := p.restart(); err != nil { // the server's file ends before ours: begin again
-			return err
+		if refused.size < 0 || refused.size == p.want.size {
+			// A whim: by its own word there is more to come, or it has none.
+			refused.Kind, refused.Hint = ErrUnreachable, "try again later"
+			return refused
 		}
+		// The server's file ends before ours. Whether it is the file at all, the answer to the next question shows.
 		resp, err = c.send(ctx, c.client(), http.MethodGet, c.address(p.want.place), p.want.place)
 	}
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	// A server may ignore the range, or answer another: then the bytes are those of the whole file, or of no use.
-	if resp.StatusCode != http.StatusPartialContent {
+	if err := p.unusable(resp); err != nil {
+		return c.broken(ctx, p.want.place, resp.Request.URL, err)
+	}
+	if resp.StatusCode != http.StatusPartialContent { // the range was ignored: the file comes from its beginning
 		if err := p.restart(); err != nil {
 			return err
 		}
-	} else if first, ok := firstByte(resp.Header.Get("Content-Range")); !ok || first != p.have {
-		if err := p.restart(); err != nil {
-			return err
-		}
-		return c.broken(ctx, p.want.place, fmt.Errorf("answered the range %q", resp.Header.Get("Content-Range")))
 	}
 	stall := c.stall
 	if stall == 0 {
@@ -117,19 +140,35 @@ func (c *Client) continuePart(ctx context.Context, p *part, progress func()) err
 	}
 	alarm := time.AfterFunc(stall, func() { cancel(errStalled) })
 	defer alarm.Stop()
-	return c.copyBody(ctx, p, resp.Body, func() { alarm.Reset(stall); progress() })
+	return c.copyBody(ctx, p, resp, func() { alarm.Reset(stall); progress() })
+}
+
+// unusable says why an answer cannot be the file, or the rest of it. What is there already stays, then: the page that
+// a hotel's network shows in place of the Hub must not cost gigabytes.
+func (p *part) unusable(r *http.Response) error {
+	if r.StatusCode != http.StatusPartialContent {
+		if r.ContentLength >= 0 && r.ContentLength != p.want.size {
+			return fmt.Errorf("answered with %d bytes, want the %d of the file", r.ContentLength, p.want.size)
+		}
+		return nil
+	}
+	text := r.Header.Get("Content-Range")
+	if first, size, ok := parseRange(text); !ok || first != p.have || size >= 0 && size != p.want.size {
+		return fmt.Errorf("answered the range %q, want bytes %d-%d/%d", text, p.have, p.want.size-1, p.want.size)
+	}
+	return nil
 }
 
 // copyBody appends what an answer brings until it ends.
-func (c *Client) copyBody(ctx context.Context, p *part, body io.Reader, progress func()) error {
+func (c *Client) copyBody(ctx context.Context, p *part, resp *http.Response, progress func()) error {
 	buffer := make([]byte, 1<<20)
 	for {
-		n, err := body.Read(buffer)
+		n, err := resp.Body.Read(buffer)
 		if p.have+int64(n) > p.want.size {
 			if err := p.restart(); err != nil {
 				return err
 			}
-			return c.broken(ctx, p.want.place, fmt.Errorf("brought more than the %d bytes of the file", p.want.size))
+			return c.broken(ctx, p.want.place, resp.Request.URL, fmt.Errorf("brought more than the %d bytes of the file", p.want.size))
 		}
 		if n > 0 {
 			if _, err := p.file.Write(buffer[:n]); err != nil {
@@ -144,16 +183,25 @@ func (c *Client) copyBody(ctx context.Context, p *part, body io.Reader, progress
 			return nil
 		case err == io.EOF:
 			err = fmt.Errorf("the connection ended after %d of %d bytes", p.have, p.want.size)
-			return c.broken(ctx, p.want.place, err)
+			return c.broken(ctx, p.want.place, resp.Request.URL, err)
 		case err != nil:
-			return c.broken(ctx, p.want.place, fmt.Errorf("after %d of %d bytes: %w", p.have, p.want.size, err))
+			return c.broken(ctx, p.want.place, resp.Request.URL, fmt.Errorf("after %d of %d bytes: %w", p.have, p.want.size, err))
 		}
 	}
 }
 
-// firstByte reads the offset from a Content-Range: bytes 100-199/200.
-func firstByte(contentRange string) (int64, bool) {
-	var first int64
+// parseRange reads a Content-Range, bytes 100-199/200: the offset of the first byte and the size of the whole file, -1
+// where it says * or nothing.
+func parseRange(contentRange string) (first, size int64, ok bool) {
 	n, err := fmt.Sscanf(contentRange, "bytes %d-", &first)
-	return first, n == 1 && err == nil
+	return first, sizeInRange(contentRange), n == 1 && err == nil
+}
+
+// sizeInRange reads what stands behind the slash of a Content-Range; -1 for no number.
+func sizeInRange(contentRange string) int64 {
+	_, text, _ := strings.Cut(contentRange, "/")
+	if size, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return size
+	}
+	return -1
 }

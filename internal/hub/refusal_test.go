@@ -1,13 +1,19 @@
 package hub
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"tune/internal/hub/hubtest"
 )
@@ -35,6 +41,23 @@ func TestRefusals(t *testing.T) {
 			}
 		}
 	}
+	// files refuses all files and not the listing; content all that the content server has.
+	some := func(status int, which func(*http.Request) bool) func(*hubtest.Server) {
+		return func(s *hubtest.Server) {
+			s.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+				if which(r) {
+					w.WriteHeader(status)
+				}
+				return which(r)
+			}
+		}
+	}
+	files := func(status int) func(*hubtest.Server) {
+		return some(status, func(r *http.Request) bool { return !strings.HasPrefix(r.URL.Path, "/api/") })
+	}
+	content := func(status int) func(*hubtest.Server) {
+		return some(status, func(r *http.Request) bool { return r.URL.Query().Has("Signature") })
+	}
 	for _, tc := range []struct {
 		name, repo, revision, token string
 		files                       map[string][]byte
@@ -55,6 +78,23 @@ func TestRefusals(t *testing.T) {
 			want: `^google/gemma-9: no such model on http://[0-9.:]+, or it is private and no token was sent`, hint: `HF_TOKEN`},
 		{name: "no repository, with a token", repo: "google/gemma-9", token: "hf_in", kind: ErrRepoNotFound,
 			want: `^google/gemma-9: no such model on .*, or it is private and the token in HF_TOKEN has no access`},
+		{name: "a bare 401, without a token", set: everywhere(401, ""), kind: ErrRepoNotFound, want: `no such model on .* no token was sent$`},
+		{name: "a bare 401, with a token", token: "hf_in", set: everywhere(401, ""), kind: ErrToken,
+			want: `the Hub refuses the token in HF_TOKEN: it is wrong or has expired$`},
+		{name: "a bare 404", set: everywhere(404, ""), kind: ErrRepoNotFound, want: `^google/gemma-3-270m-it: no such model on`},
+		{name: "a bare 404 of a file", set: files(404), kind: ErrFileNotFound,
+			want: `^google/gemma-3-270m-it/added_tokens.json: no such file at revision [0-9a-f]{40}$`},
+		{name: "a bare 403, without a token", set: files(403), kind: ErrGated,
+			want: `^google/gemma-3-270m-it/added_tokens.json: http://.* forbids it, HTTP 403, and no token was sent$`,
+			hint: `^is its licence accepted at http://.*/google/gemma-3-270m-it\? Then set HF_TOKEN`},
+		{name: "a bare 403, with a token", token: "hf_in", set: files(403), kind: ErrGated,
+			want: `^google/gemma-3-270m-it/added_tokens.json: http://.* forbids it to the token in HF_TOKEN, HTTP 403$`,
+			hint: `^is its licence accepted at http://.*/google/gemma-3-270m-it\? May the token read gated repositories\?`},
+		{name: "403 of the content server", token: "hf_in", set: content(403), kind: ErrAnswer,
+			want: `tokenizer.model: http://[0-9.:]+, where http://[0-9.:]+ sends us, answers HTTP 403$`, hint: `firewall`},
+		{name: "404 of the content server", set: content(404), kind: ErrAnswer,
+			want: `tokenizer.model: http://[0-9.:]+, where http://[0-9.:]+ sends us, answers HTTP 404$`},
+		{name: "401 of the content server", token: "hf_in", set: content(401), kind: ErrAnswer, want: `sends us, answers HTTP 401$`},
 		{name: "no revision", revision: "v9", kind: ErrRevisionNotFound,
 			want: `^google/gemma-3-270m-it: no revision "v9"$`, hint: `/google/gemma-3-270m-it/tree/main lists`},
 		{name: "no safetensors", files: without("model.safetensors"), kind: ErrFileMissing,
@@ -190,5 +230,117 @@ func TestNoWayFromHTTPSToHTTP(t *testing.T) {
 	}
 	if err := checkRedirect(from, make([]*http.Request, 10)); err == nil {
 		t.Error("an eleventh redirect is allowed")
+	}
+}
+
+// TestContentServerThatIsAway is named, not the Hub.
+func TestContentServerThatIsAway(t *testing.T) {
+	s, c := newHub(t, modelFiles())
+	s.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "model.safetensors") {
+			return false
+		}
+		http.Redirect(w, r, "http://127.0.0.1:1/weights?Signature=secret", http.StatusFound)
+		return true
+	}
+	_, err := c.Snapshot(t.Context(), repo, "", nil)
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "cannot read from http://127.0.0.1:1: ") ||
+		strings.Contains(err.Error(), "secret") {
+		t.Errorf("%v", err)
+	}
+}
+
+// describing asks a Hub for the size and hash of a file; answer replaces its answer to HEAD of that file.
+func describing(t *testing.T, name string, answer func(s *hubtest.Server, w http.ResponseWriter, r *http.Request)) (remoteFile, error) {
+	t.Helper()
+	s, c := newHub(t, modelFiles())
+	commit := s.Add(repo, "main", modelFiles())
+	s.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodHead {
+			answer(s, w, r)
+		}
+		return r.Method == http.MethodHead
+	}
+	return c.describe(t.Context(), place{repo: repo, revision: commit, file: name})
+}
+
+func TestHashesAsServersWriteThem(t *testing.T) {
+	hash := hubtest.Hash("config.json", modelFiles()["config.json"])
+	for name, headers := range map[string][]string{
+		"strong":                         {"ETag", `"` + hash + `"`, "Content-Length", "29"},
+		"weak":                           {"ETag", `W/"` + hash + `"`, "Content-Length", "29"},
+		"bare":                           {"ETag", hash, "Content-Length", "29"},
+		"linked":                         {"ETag", `"other"`, "X-Linked-Etag", `"` + hash + `"`, "X-Linked-Size", "29", "Content-Length", "7"},
+		"linked, the size as the length": {"ETag", `"other"`, "X-Linked-Etag", `"` + hash + `"`, "Content-Length", "29"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, err := describing(t, "config.json", func(_ *hubtest.Server, w http.ResponseWriter, _ *http.Request) {
+				for i := 0; i < len(headers); i += 2 {
+					w.Header().Set(headers[i], headers[i+1])
+				}
+			})
+			if err != nil || f.hash != hash || f.size != 29 {
+				t.Errorf("hash %q, %d bytes, %v; want %q and 29", f.hash, f.size, err, hash)
+			}
+		})
+	}
+	// The length of a redirect is not that of the file.
+	_, err := describing(t, "config.json", func(_ *hubtest.Server, w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Linked-Etag", `"`+hash+`"`)
+		w.Header().Set("Location", "http://127.0.0.1:1/")
+		w.Header().Set("Content-Length", "7")
+		w.WriteHeader(http.StatusFound)
+	})
+	if !errors.Is(err, ErrAnswer) {
+		t.Errorf("%v, want ErrAnswer", err)
+	}
+}
+
+// TestHashesComeFromTheHubAlone: a redirect that names the hash is the answer, and one to another host is not followed.
+func TestHashesComeFromTheHubAlone(t *testing.T) {
+	weights := modelFiles()["model.safetensors"]
+	f, err := describing(t, "model.safetensors", func(s *hubtest.Server, w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/elsewhere" {
+			w.Header().Set("ETag", `"`+strings.Repeat("0", 64)+`"`)
+			w.Header().Set("Content-Length", "1")
+			return
+		}
+		w.Header().Set("X-Linked-Etag", `"`+hubtest.Hash("model.safetensors", weights)+`"`)
+		w.Header().Set("X-Linked-Size", fmt.Sprint(len(weights)))
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	})
+	if err != nil || f.hash != hubtest.Hash("model.safetensors", weights) || f.size != int64(len(weights)) {
+		t.Errorf("%+v, %v", f, err)
+	}
+
+	other := hubtest.New()
+	t.Cleanup(other.Close)
+	other.Intercept = func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("ETag", `"`+strings.Repeat("0", 64)+`"`)
+		w.Header().Set("Content-Length", "1")
+		return true
+	}
+	f, err = describing(t, "model.safetensors", func(_ *hubtest.Server, w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL, http.StatusFound)
+	})
+	if !errors.Is(err, ErrAnswer) {
+		t.Errorf("%+v, %v; want ErrAnswer", f, err)
+	}
+	if seen := other.Requests(); len(seen) != 0 {
+		t.Errorf("the other host was asked: %+v", seen)
+	}
+}
+
+// TestForgedCertificateIsNotTriedAgain: it will not become a true one.
+func TestForgedCertificateIsNotTriedAgain(t *testing.T) {
+	forged := httptest.NewUnstartedServer(http.NotFoundHandler())
+	forged.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of a client that hangs up
+	forged.StartTLS()
+	t.Cleanup(forged.Close)
+	c := &Client{Endpoint: forged.URL, Cache: t.TempDir()}
+	c.sleep = func(context.Context, time.Duration) error { t.Error("tried again"); return nil }
+	_, err := c.Snapshot(t.Context(), repo, "", nil)
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("%v", err)
 	}
 }

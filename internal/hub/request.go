@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -26,7 +27,7 @@ func (c *Client) send(ctx context.Context, client *http.Client, method, address 
 	}
 	resp, err := client.Do(r)
 	if err != nil {
-		return nil, c.broken(ctx, p, err)
+		return nil, c.broken(ctx, p, r.URL, err)
 	}
 	if resp.StatusCode >= 400 {
 		defer resp.Body.Close()
@@ -35,21 +36,34 @@ func (c *Client) send(ctx context.Context, client *http.Client, method, address 
 	return resp, nil
 }
 
-// broken is the error of a request that got no answer, or of an answer that stopped.
-func (c *Client) broken(ctx context.Context, p place, err error) error {
+// broken is the error of a request to an address that got no answer, or of an answer that stopped.
+func (c *Client) broken(ctx context.Context, p place, at *url.URL, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errStalled) {
 		return cause
 	} else if cause != nil {
 		err = cause
 	}
-	// The text of a url.Error has the address, which on a content server carries a signature.
+	// The text of a url.Error has the address, which on a content server carries a signature. It is that of the last
+	// request, after redirects.
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
+		if last, bad := url.Parse(u.URL); bad == nil {
+			at = last
+		}
 	}
 	e := c.fail(ErrUnreachable, p, "check the network; HF_ENDPOINT can name a mirror, HF_HUB_OFFLINE=1 stays with what the cache has",
-		"%s: cannot read from %s: %s", p, c.Site(), c.redact(oneLine(err.Error())))
+		"%s: cannot read from %s: %s", p, c.host(at), c.redact(oneLine(err.Error())))
 	e.Cause = err
 	return e
+}
+
+// host names a server in messages: the Hub by its endpoint, any other by scheme and host, without the signature that
+// the rest of an address may hold.
+func (c *Client) host(u *url.URL) string {
+	if sameOrigin(u, c.Endpoint) {
+		return c.Site()
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 var errStalled = errors.New("the connection brought nothing for too long")
@@ -129,7 +143,7 @@ func (c *Client) list(ctx context.Context, p place) (*listing, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
-		return nil, c.broken(ctx, p, err)
+		return nil, c.broken(ctx, p, resp.Request.URL, err)
 	}
 	var answer struct {
 		SHA      string `json:"sha"`
@@ -181,9 +195,11 @@ func (c *Client) describe(ctx context.Context, p place) (remoteFile, error) {
 	f := remoteFile{place: p, size: resp.ContentLength, hash: resp.Header.Get("ETag")}
 	if linked := resp.Header.Get("X-Linked-Etag"); linked != "" {
 		f.hash = linked
-		if _, err := fmt.Sscan(resp.Header.Get("X-Linked-Size"), &f.size); err != nil {
-			f.size = -1
-		}
+	}
+	if size, err := strconv.ParseInt(resp.Header.Get("X-Linked-Size"), 10, 64); err == nil {
+		f.size = size
+	} else if resp.StatusCode >= 300 {
+		f.size = -1 // the length is that of a redirect, not of the file
 	}
 	f.hash = strings.Trim(strings.TrimPrefix(f.hash, "W/"), `"`)
 	if !isHash(f.hash) || f.size < 0 {

@@ -105,6 +105,11 @@ func (d *download) at(file string) place {
 
 func (d *download) note(text string) { d.progress(Event{Note: text}) }
 
+// tell shows how far it is, with so many bytes of a file there.
+func (d *download) tell(f remoteFile, have int64) {
+	d.progress(Event{File: f.file, Done: d.done + have, Total: d.total})
+}
+
 // smallFiles are what a model may have beside its weights, as patterns of path.Match.
 var smallFiles = []string{configFile, "generation_config.json", "tokenizer*.json", "tokenizer*.model",
 	"special_tokens_map.json", "added_tokens.json", "chat_template.json", "chat_template.jinja"}
@@ -312,7 +317,7 @@ func (d *download) obtain(ctx context.Context, f remoteFile) error {
 // fetch makes blobs/<hash>. The lock is held.
 func (d *download) fetch(ctx context.Context, f remoteFile) error {
 	path := d.blob(f) + ".incomplete"
-	p, err := openPart(path, f)
+	p, err := openPart(ctx, path, f, func(have int64) { d.tell(f, have) })
 	if err != nil {
 		return err
 	}
@@ -339,7 +344,7 @@ func (d *download) fetch(ctx context.Context, f remoteFile) error {
 
 // fill brings a part to its full size, trying again where the network fails, and checks its hash.
 func (d *download) fill(ctx context.Context, p *part) error {
-	tell := func() { d.progress(Event{File: p.want.file, Done: d.done + p.have, Total: d.total}) }
+	tell := func() { d.tell(p.want, p.have) }
 	tell()
 	furthest := p.have
 	err := d.retry(ctx, maxTries, d.note, func() (brought int64, err error) {

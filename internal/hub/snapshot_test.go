@@ -332,17 +332,132 @@ func TestResumeOfAnEarlierProcess(t *testing.T) {
 	}
 }
 
-// TestServerThatEndsBeforeUs answers 416: our part is longer than its file, so one of both is wrong.
+// left puts the beginning of the weights where an earlier download would have left it.
+func left(t *testing.T, c *Client, begun []byte) (path string) {
+	t.Helper()
+	path = filepath.Join(c.repoDir(repo), "blobs", hubtest.Hash("model.safetensors", modelFiles()["model.safetensors"])+".incomplete")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, begun, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestPartOutlivesUselessAnswers: nothing that is not the file costs what has come of it.
+func TestPartOutlivesUselessAnswers(t *testing.T) {
+	files := modelFiles()
+	weights := files["model.safetensors"]
+	for name, answer := range map[string]func(w http.ResponseWriter){
+		"a page of another network": func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html>Welcome to our hotel</html>")) },
+		"a range without its place": func(w http.ResponseWriter) {
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(weights[1000:])
+		},
+		"a range from elsewhere": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(weights)-1, len(weights)))
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(weights)
+		},
+		"a range of another file": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Range", "bytes 1000-1999/2000")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(weights[:1000])
+		},
+		"no range at all": func(w http.ResponseWriter) { w.WriteHeader(http.StatusRequestedRangeNotSatisfiable) },
+		"no range, though the file is right": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", len(weights)))
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		},
+		"no range of another file, and that file": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Range", "bytes */37")
+			w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, c := newHub(t, files)
+			part := left(t, c, weights[:1000])
+			broken := true
+			s.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case !broken || !r.URL.Query().Has("Signature") || !strings.HasSuffix(r.URL.Path, "model.safetensors"):
+					return false
+				case r.Header.Get("Range") == "":
+					_, _ = w.Write([]byte("<html>Welcome to our hotel</html>"))
+				default:
+					answer(w)
+				}
+				return true
+			}
+			if _, err := c.Snapshot(t.Context(), repo, "", nil); !errors.Is(err, ErrUnreachable) {
+				t.Errorf("%v, want ErrUnreachable", err)
+			}
+			if kept, err := os.ReadFile(part); err != nil || !bytes.Equal(kept, weights[:1000]) {
+				t.Errorf("%d bytes are left of 1000 (%v)", len(kept), err)
+			}
+			for _, r := range contentGets(s, "model.safetensors") {
+				if r.Range == "" && !strings.Contains(name, "that file") {
+					t.Error("all of the file was asked for, though nothing says that what is there is wrong")
+				}
+			}
+			broken = false
+			dir, err := c.Snapshot(t.Context(), repo, "", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sameFiles(t, dir, wanted, files)
+			if gets := contentGets(s, "model.safetensors"); len(gets) != 1 || gets[0].Range != "bytes=1000-" {
+				t.Errorf("requests %+v, want one from 1000 on", gets)
+			}
+		})
+	}
+}
+
+// TestInterruptedWhileReadingWhatIsThere: Ctrl-C counts while an earlier part is hashed, and progress is seen.
+func TestInterruptedWhileReadingWhatIsThere(t *testing.T) {
+	files := modelFiles()
+	_, c := newHub(t, files)
+	part := left(t, c, files["model.safetensors"][:5<<19])
+	ctx, cancel := context.WithCancel(t.Context())
+	var read []int64
+	_, err := c.Snapshot(ctx, repo, "", func(e Event) {
+		if e.File == "model.safetensors" {
+			read = append(read, e.Done)
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want context.Canceled", err)
+	}
+	var small int64
+	for _, name := range wanted[:len(wanted)-1] {
+		if name != "model.safetensors" {
+			small += int64(len(files[name]))
+		}
+	}
+	small += int64(len(files["tokenizer_config.json"]))
+	if len(read) != 1 || read[0] != small+1<<20 {
+		t.Errorf("told %v, want the first megabyte after %d bytes of small files and no more", read, small)
+	}
+	if info, err := os.Stat(part); err != nil || info.Size() != 5<<19 {
+		t.Errorf("the part was changed (%v)", err)
+	}
+}
+
+// TestServerThatEndsBeforeUs answers 416 and names a size: our part is longer than its file, so one of both is wrong. Asked
+// for all of it, it has the right one.
 func TestServerThatEndsBeforeUs(t *testing.T) {
 	files := modelFiles()
 	s, c := newHub(t, files)
-	s.Cuts = cuts(1 << 20)
+	left(t, c, files["model.safetensors"][:1<<20])
 	refused := 0
 	s.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Header.Get("Range") == "" || !r.URL.Query().Has("Signature") {
 			return false
 		}
 		refused++
+		w.Header().Set("Content-Range", "bytes */1000")
 		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
 		return true
 	}
@@ -523,6 +638,18 @@ func TestLongerThanItShouldBe(t *testing.T) {
 		return content
 	}
 	_, err := c.Snapshot(t.Context(), repo, "", nil)
+	if !errors.Is(err, ErrUnreachable) || !strings.HasSuffix(err.Error(), "answered with 3145729 bytes, want the 3145728 of the file") {
+		t.Errorf("%v", err)
+	}
+	s.Intercept = func(w http.ResponseWriter, r *http.Request) bool { // one that does not say how long it is
+		if !r.URL.Query().Has("Signature") || !strings.HasSuffix(r.URL.Path, "model.safetensors") {
+			return false
+		}
+		w.(http.Flusher).Flush()
+		_, _ = w.Write(noise(3<<20 + 1))
+		return true
+	}
+	_, err = c.Snapshot(t.Context(), repo, "", nil)
 	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "more than the 3145728 bytes") {
 		t.Errorf("%v", err)
 	}
@@ -539,6 +666,12 @@ func TestDiskFull(t *testing.T) {
 		if r.Content {
 			t.Errorf("%+v before the disk was looked at", r)
 		}
+	}
+	// What an earlier download has left need not be fetched again.
+	left(t, c, modelFiles()["model.safetensors"][:2<<20])
+	c.free = func(string) (int64, bool) { return 1<<20 + 2000, true }
+	if _, err := c.Snapshot(t.Context(), repo, "", nil); err != nil {
+		t.Errorf("2 MB of 3 are there, and there is room for one: %v", err)
 	}
 	c.free = nil
 	if free, known := freeSpace(t.TempDir()); known && free <= 0 {
