@@ -25,6 +25,8 @@ type Client struct {
 	Endpoint string // where the Hub is, without a slash at its end
 	Cache    string // the folder that holds models--org--name
 	Offline  bool   // never use the network
+	// OfflineSource is the variable that says so, for messages.
+	OfflineSource string
 	// Token is sent to Endpoint and to no other host; "" for none.
 	Token string
 	// TokenSource says where the token was found, for messages: a variable or a file.
@@ -65,8 +67,10 @@ func FromEnvironment() (*Client, error) {
 		}
 		c.Endpoint = strings.TrimRight(endpoint, "/")
 	}
-	_, offline := firstSet("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-	c.Offline = slices.Contains([]string{"1", "ON", "YES", "TRUE"}, strings.ToUpper(offline))
+	source, offline := firstSet("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+	if c.Offline = slices.Contains([]string{"1", "ON", "YES", "TRUE"}, strings.ToUpper(offline)); c.Offline {
+		c.OfflineSource = source
+	}
 	return c, c.findToken(home)
 }
 

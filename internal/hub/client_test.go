@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,7 @@ func clear(t *testing.T) (home string) {
 func TestFromEnvironment(t *testing.T) {
 	type want struct {
 		endpoint, cache, token, source string
-		offline                        bool
+		offline                        string // the variable
 	}
 	for _, tc := range []struct {
 		name  string
@@ -31,22 +32,22 @@ func TestFromEnvironment(t *testing.T) {
 		files map[string]string // below the home folder
 		want  want              // ~ stands for the home folder
 	}{
-		{"nothing", nil, nil, want{DefaultEndpoint, "~/.cache/huggingface/hub", "", "", false}},
-		{"XDG", map[string]string{"XDG_CACHE_HOME": "/x"}, nil, want{DefaultEndpoint, "/x/huggingface/hub", "", "", false}},
+		{"nothing", nil, nil, want{DefaultEndpoint, "~/.cache/huggingface/hub", "", "", ""}},
+		{"XDG", map[string]string{"XDG_CACHE_HOME": "/x"}, nil, want{DefaultEndpoint, "/x/huggingface/hub", "", "", ""}},
 		{"HF_HOME", map[string]string{"HF_HOME": "~/hf", "XDG_CACHE_HOME": "/x"}, map[string]string{"hf/token": " hf_file\n"},
-			want{DefaultEndpoint, "~/hf/hub", "hf_file", "~/hf/token", false}},
+			want{DefaultEndpoint, "~/hf/hub", "hf_file", "~/hf/token", ""}},
 		{"HF_HUB_CACHE", map[string]string{"HF_HUB_CACHE": "$HOME/c", "HUGGINGFACE_HUB_CACHE": "/old"}, nil,
-			want{DefaultEndpoint, "~/c", "", "", false}},
+			want{DefaultEndpoint, "~/c", "", "", ""}},
 		{"older names", map[string]string{"HUGGINGFACE_HUB_CACHE": "/old", "HUGGING_FACE_HUB_TOKEN": "hf_old", "TRANSFORMERS_OFFLINE": "yes"}, nil,
-			want{DefaultEndpoint, "/old", "hf_old", "HUGGING_FACE_HUB_TOKEN", true}},
+			want{DefaultEndpoint, "/old", "hf_old", "HUGGING_FACE_HUB_TOKEN", "TRANSFORMERS_OFFLINE"}},
 		{"a mirror", map[string]string{"HF_ENDPOINT": "https://mirror.example/hub/"}, nil,
-			want{"https://mirror.example/hub", "~/.cache/huggingface/hub", "", "", false}},
+			want{"https://mirror.example/hub", "~/.cache/huggingface/hub", "", "", ""}},
 		{"variables before files", map[string]string{"HF_TOKEN": "hf_new", "HUGGING_FACE_HUB_TOKEN": "hf_old", "HF_HUB_OFFLINE": "0"},
 			map[string]string{".cache/huggingface/token": "hf_file"},
-			want{DefaultEndpoint, "~/.cache/huggingface/hub", "hf_new", "HF_TOKEN", false}},
+			want{DefaultEndpoint, "~/.cache/huggingface/hub", "hf_new", "HF_TOKEN", ""}},
 		{"HF_TOKEN_PATH", map[string]string{"HF_TOKEN_PATH": "~/t", "HF_HUB_OFFLINE": "True"},
 			map[string]string{".cache/huggingface/token": "hf_file", "t": "hf_path"},
-			want{DefaultEndpoint, "~/.cache/huggingface/hub", "hf_path", "~/t", true}},
+			want{DefaultEndpoint, "~/.cache/huggingface/hub", "hf_path", "~/t", "HF_HUB_OFFLINE"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			home := clear(t)
@@ -66,8 +67,8 @@ func TestFromEnvironment(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := want{c.Endpoint, strings.Replace(c.Cache, home, "~", 1), c.Token, strings.Replace(c.TokenSource, home, "~", 1), c.Offline}
-			if got != tc.want {
+			got := want{c.Endpoint, strings.Replace(c.Cache, home, "~", 1), c.Token, strings.Replace(c.TokenSource, home, "~", 1), c.OfflineSource}
+			if got != tc.want || c.Offline != (tc.want.offline != "") {
 				t.Errorf("got  %+v\nwant %+v", got, tc.want)
 			}
 		})
@@ -125,5 +126,21 @@ func TestEndpointIsShownWithoutItsPassword(t *testing.T) {
 	c := &Client{Endpoint: "https://me:secret@mirror.example"}
 	if got := c.Site(); got != "https://mirror.example" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestSameOrigin decides who gets the token: nobody with another scheme, host or port.
+func TestSameOrigin(t *testing.T) {
+	for address, want := range map[string]bool{
+		"https://hub.example/x": true, "https://HUB.example/y?z": true,
+		"http://hub.example/x": false, "https://hub.example:8443/x": false, "https://cdn.hub.example/x": false, "https://other.example": false,
+	} {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sameOrigin(u, "https://hub.example"); got != want {
+			t.Errorf("%s: %t, want %t", address, got, want)
+		}
 	}
 }

@@ -22,6 +22,12 @@ func TestOffline(t *testing.T) {
 		err.Error() != repo+" at main is not in the cache "+c.Cache+", and HF_HUB_OFFLINE is set" {
 		t.Errorf("%v", err)
 	}
+	c.OfflineSource = "TRANSFORMERS_OFFLINE"
+	_, err = c.Snapshot(t.Context(), repo, "", nil)
+	if e, _ := errors.AsType[*Error](err); !strings.HasSuffix(err.Error(), ", and TRANSFORMERS_OFFLINE is set") ||
+		e.Hint != "unset TRANSFORMERS_OFFLINE once, with a network, to fetch it" {
+		t.Errorf("%v", err)
+	}
 	c.Offline = false
 	dir, err := c.Snapshot(t.Context(), repo, "", nil)
 	if err != nil {

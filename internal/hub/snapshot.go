@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,8 +56,9 @@ func (c *Client) snapshot(ctx context.Context, repo, revision string, weights bo
 		return "", missing
 	case c.Offline:
 		e, _ := errors.AsType[*Error](missing)
-		e.Text += ", and HF_HUB_OFFLINE is set"
-		e.Hint = "unset HF_HUB_OFFLINE once, with a network, to fetch it"
+		source := cmp.Or(c.OfflineSource, "HF_HUB_OFFLINE")
+		e.Text += ", and " + source + " is set"
+		e.Hint = "unset " + source + " once, with a network, to fetch it"
 		return "", e
 	}
 	p, tries := place{repo: repo, revision: revision}, firstTries
