@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -16,6 +17,9 @@ const (
 	configFile  = "config.json"
 	weightsFile = "model.safetensors"
 	indexFile   = "model.safetensors.index.json"
+
+	templateFile    = "chat_template.jinja"
+	oldTemplateFile = "chat_template.json" // of older processors
 )
 
 // repoDir is a repository's folder in the cache.
@@ -59,6 +63,57 @@ func (c *Client) cached(repo, revision string, weights bool) (dir string, err er
 			strings.Join(missing, ", "))
 	}
 	return dir, nil
+}
+
+// guides are the files without which a model can be trained, but not as it should be: they say how conversations are
+// written and how replies are drawn.
+var guides = []string{"tokenizer_config.json", templateFile, oldTemplateFile, "generation_config.json"}
+
+// noExist is an empty file which says that a model has none of this name: huggingface_hub's memory, and ours.
+// Source: huggingface_hub, src/huggingface_hub/file_download.py, try_to_load_from_cache.
+func (c *Client) noExist(repo, commit, name string) string {
+	return filepath.Join(c.repoDir(repo), ".no_exist", commit, name)
+}
+
+// unknownGuides returns the guides that a commit in the cache lacks and that the model may have all the same: other
+// programs fetch only what they need.
+func (c *Client) unknownGuides(repo, commit string) []string {
+	var unknown []string
+	for _, name := range guides {
+		_, err := os.Stat(filepath.Join(c.repoDir(repo), "snapshots", commit, name))
+		_, err2 := os.Stat(c.noExist(repo, commit, name))
+		if err != nil && err2 != nil {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
+}
+
+// noteAbsent tells which guides a snapshot lacks where they cannot be looked for. The chat template may stand in any of
+// three files: one is enough.
+func (c *Client) noteAbsent(repo, dir string, note func(string)) {
+	unknown := c.unknownGuides(repo, filepath.Base(dir))
+	if hasTemplate(dir) {
+		unknown = slices.DeleteFunc(unknown, func(name string) bool { return name == templateFile || name == oldTemplateFile })
+	}
+	if len(unknown) > 0 {
+		note(fmt.Sprintf("the cache has no %s of %s, and whether the model has them cannot be looked up: going on without",
+			strings.Join(unknown, ", "), repo))
+	}
+}
+
+// hasTemplate reports whether a snapshot says how its model writes conversations.
+func hasTemplate(dir string) bool {
+	for _, name := range []string{templateFile, oldTemplateFile} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	var config struct {
+		Template json.RawMessage `json:"chat_template"`
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "tokenizer_config.json"))
+	return err == nil && json.Unmarshal(text, &config) == nil && len(config.Template) > 0
 }
 
 // Missing says which files a folder lacks to be a model that can be trained: its configuration, its tokenizer, its

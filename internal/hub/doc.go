@@ -7,6 +7,7 @@
 //	    blobs/<hash>.incomplete         what a download that was cut off has left; the next one goes on from there
 //	    refs/main                       the commit that a branch or tag was last seen at
 //	    snapshots/<commit>/config.json  a relative link to ../../blobs/<hash>
+//	    .no_exist/<commit>/<file>       empty: the model has no such file
 //	  .locks/models--google--gemma-3-1b-it/<hash>.lock
 //
 // Only what tune reads is fetched: the configuration, the tokenizer and the safetensors. A file gets its name in blobs

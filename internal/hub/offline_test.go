@@ -226,6 +226,130 @@ func TestSharedWithPython(t *testing.T) {
 	}
 }
 
+// fromPython fetches a model as another program would that wants these files only: with links, and without marks.
+func fromPython(t *testing.T, s *hubtest.Server, c *Client, files map[string][]byte, without ...string) (dir, commit string) {
+	t.Helper()
+	dir, err := c.Snapshot(t.Context(), repo, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range without {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(c.repoDir(repo), ".no_exist")); err != nil {
+		t.Fatal(err)
+	}
+	s.Requests()
+	return dir, filepath.Base(dir)
+}
+
+// TestSmallFilesThatPythonLeftOut: a program that wanted the weights only has fetched no chat template. It is looked
+// for, once, though the commit cannot change.
+func TestSmallFilesThatPythonLeftOut(t *testing.T) {
+	files := modelFiles()
+	s, c := newHub(t, files)
+	dir, commit := fromPython(t, s, c, files, "chat_template.jinja", "tokenizer_config.json", "generation_config.json")
+	if again, err := c.Snapshot(t.Context(), repo, commit, nil); again != dir || err != nil {
+		t.Fatalf("%s, %v", again, err)
+	}
+	sameFiles(t, dir, wanted, files)
+	if mark, err := os.ReadFile(filepath.Join(c.repoDir(repo), ".no_exist", commit, "chat_template.json")); err != nil || len(mark) != 0 {
+		t.Errorf("the model has no chat_template.json, and the cache does not say so as Python does: %q, %v", mark, err)
+	}
+	if _, err := os.Stat(filepath.Join(c.repoDir(repo), ".no_exist", commit, "chat_template.jinja")); err == nil {
+		t.Error("the model has a chat_template.jinja, and the cache says that it has none")
+	}
+	s.Requests()
+	if _, err := c.Snapshot(t.Context(), repo, commit, nil); err != nil {
+		t.Fatal(err)
+	}
+	if seen := s.Requests(); len(seen) != 0 {
+		t.Errorf("asked again: %+v", seen)
+	}
+}
+
+// TestSmallFilesThatCannotBeLookedFor: the user is told what may be missing, and only what matters.
+func TestSmallFilesThatCannotBeLookedFor(t *testing.T) {
+	refuse := func(s *hubtest.Server) {
+		s.Intercept = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusNotFound); return true }
+	}
+	const tail = " of " + repo + ", and whether the model has them cannot be looked up: going on without"
+	for _, tc := range []struct {
+		name    string
+		without []string
+		set     func(s *hubtest.Server, c *Client)
+		want    []string // the ends of the notes
+	}{
+		{"offline", []string{"chat_template.jinja", "generation_config.json"}, func(_ *hubtest.Server, c *Client) { c.Offline = true },
+			[]string{"the cache has no chat_template.jinja, chat_template.json, generation_config.json" + tail}},
+		{"offline, with a template", nil, func(_ *hubtest.Server, c *Client) { c.Offline = true }, nil},
+		{"unreachable", []string{"tokenizer_config.json"}, func(s *hubtest.Server, _ *Client) { s.Close() },
+			[]string{"going on with what the cache has of", "the cache has no tokenizer_config.json" + tail}},
+		{"a repository that was withdrawn", []string{"tokenizer_config.json"}, func(s *hubtest.Server, _ *Client) { refuse(s) },
+			[]string{"going on with what the cache has of", "the cache has no tokenizer_config.json" + tail}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			files := modelFiles()
+			s, c := newHub(t, files)
+			dir, commit := fromPython(t, s, c, files, tc.without...)
+			tc.set(s, c)
+			var notes []string
+			got, err := c.Snapshot(t.Context(), repo, commit, func(e Event) { notes = append(notes, e.Note) })
+			if got != dir || err != nil {
+				t.Fatalf("%s, %v", got, err)
+			}
+			if len(notes) != len(tc.want) {
+				t.Fatalf("notes %q, want %q", notes, tc.want)
+			}
+			for i, want := range tc.want {
+				if !strings.Contains(notes[i], want) {
+					t.Errorf("note %q, want %q", notes[i], want)
+				}
+			}
+		})
+	}
+}
+
+// TestTemplateInTheTokenizersConfig is as good as a file of its own.
+func TestTemplateInTheTokenizersConfig(t *testing.T) {
+	files := modelFiles()
+	delete(files, "chat_template.jinja")
+	files["tokenizer_config.json"] = []byte(`{"chat_template": "{{ bos }}"}`)
+	s, c := newHub(t, files)
+	_, commit := fromPython(t, s, c, files)
+	c.Offline = true
+	if _, err := c.Snapshot(t.Context(), repo, commit, func(e Event) { t.Errorf("note %q", e.Note) }); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTokenizerThatWasCutOff: the half of the small files that an interrupted tune data has left is not taken for all.
+func TestTokenizerThatWasCutOff(t *testing.T) {
+	files := modelFiles()
+	s, c := newHub(t, files)
+	s.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/tokenizer_config.json") {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	}
+	commit := s.Add(repo, "main", files)
+	if _, err := c.Tokenizer(t.Context(), repo, commit, nil); err == nil {
+		t.Fatal("no error")
+	}
+	s.Intercept = nil
+	dir, err := c.Tokenizer(t.Context(), repo, commit, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "tokenizer_config.json")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTokenizerLeavesTheWeights: and Snapshot fetches them later.
 func TestTokenizerLeavesTheWeights(t *testing.T) {
 	files := modelFiles()

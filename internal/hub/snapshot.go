@@ -24,8 +24,10 @@ type Event struct {
 // Snapshot returns the folder of a model, fetching into the cache what is not there. An empty revision is main. The
 // folder's name is the commit. progress, which may be nil, is called from the caller's goroutine.
 //
-// A whole commit hash that is in the cache needs no network. A branch or a tag is looked up each time; where the Hub
-// cannot be reached, what the cache has of it serves, with an Event that says so. A download that was cut off goes on
+// A whole commit hash that is in the cache needs no network, unless another program left small files out and nothing
+// says whether the model has them: then they are looked for. A branch or a tag is looked up each time. Where the Hub
+// cannot be reached, what the cache has serves, with an Event that says so, and one that names small files which may
+// be missing. A download that was cut off goes on
 // where it stopped; every file is checked against the hash that the Hub names before it gets its place. Of two
 // downloads at once, in one process or two, one waits for the other, file by file.
 //
@@ -49,8 +51,15 @@ func (c *Client) snapshot(ctx context.Context, repo, revision string, weights bo
 	note := func(text string) { progress(Event{Note: text}) }
 
 	cached, missing := c.cached(repo, revision, weights)
+	var unknown []string // small files that the cache lacks and the model may have
+	if missing == nil {
+		unknown = c.unknownGuides(repo, filepath.Base(cached))
+	}
 	switch {
-	case missing == nil && (c.Offline || IsCommit(revision)):
+	case missing == nil && c.Offline:
+		c.noteAbsent(repo, cached, note)
+		return cached, nil
+	case missing == nil && IsCommit(revision) && len(unknown) == 0:
 		return cached, nil
 	case missing != nil && !errors.Is(missing, ErrNotCached):
 		return "", missing
@@ -74,8 +83,10 @@ func (c *Client) snapshot(ctx context.Context, repo, revision string, weights bo
 		if missing != nil || ctx.Err() != nil {
 			return "", err
 		}
-		if errors.Is(err, ErrUnreachable) {
+		// What a commit means cannot change: no refusal makes a copy of it useless.
+		if errors.Is(err, ErrUnreachable) || IsCommit(revision) {
 			note(fmt.Sprintf("%v; going on with what the cache has of %s, commit %.12s", err, revision, filepath.Base(cached)))
+			c.noteAbsent(repo, cached, note)
 			return cached, nil
 		}
 		if e, ok := errors.AsType[*Error](err); ok && e.Hint != "" {
@@ -150,6 +161,7 @@ func (d *download) run(ctx context.Context, withWeights bool) error {
 		}
 		d.done += f.size
 	}
+	d.markAbsent()
 	return nil
 }
 
@@ -393,6 +405,20 @@ func copyFile(from, to string) error {
 	}
 	defer in.Close()
 	return writeWhole(to, in)
+}
+
+// markAbsent remembers which guides the model does not have. It is only a memory: where it cannot be written, as in a
+// cache that belongs to someone else, the Hub is asked again.
+func (d *download) markAbsent() {
+	for _, name := range guides {
+		mark := d.noExist(d.repo, d.commit, name)
+		if _, err := os.Stat(mark); err == nil || d.names[name] {
+			continue
+		}
+		if os.MkdirAll(filepath.Dir(mark), 0o755) == nil {
+			_ = os.WriteFile(mark, nil, 0o644)
+		}
+	}
 }
 
 // writeRef remembers the commit of a branch or a tag, for when the network is away.
