@@ -127,6 +127,8 @@ func TestPublishedModels(t *testing.T) {
 			"num_attention_heads": 4, "num_key_value_heads": 1, "vocab_size": 262144, "sliding_window": 512}`, 999, 256, []int{5, 11, 17, 23}},
 		{"Gemma 3 4B", `{"model_type": "gemma3", "text_config": {"hidden_size": 2560, "intermediate_size": 10240,
 			"num_hidden_layers": 34, "sliding_window": 1024}}`, 3880, 256, []int{5, 11, 17, 23, 29}},
+		{"Gemma 3 12B", `{"model_type": "gemma3", "text_config": {"hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48,
+			"num_attention_heads": 16, "num_key_value_heads": 8, "sliding_window": 1024}}`, 11766, 256, []int{5, 11, 17, 23, 29, 35, 41, 47}},
 		{"Gemma 3 27B", `{"model_type": "gemma3", "text_config": {"hidden_size": 5376, "intermediate_size": 21504, "num_hidden_layers": 62,
 			"num_attention_heads": 32, "num_key_value_heads": 16, "head_dim": 128, "query_pre_attn_scalar": 168}}`, 27009, 168, []int{5, 11}},
 	} {

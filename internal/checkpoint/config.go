@@ -49,20 +49,24 @@ type Rope struct {
 	Factor float64 // linear scaling divides positions by it; 1 means none
 }
 
-// scaled applies what rope_scaling, or an entry of rope_parameters, says.
-func (r Rope) scaled(p *ropeScaling) (Rope, error) {
+// scaled applies what a field says: rope_scaling, or an entry of rope_parameters.
+func (r Rope) scaled(field string, p *ropeScaling) (Rope, error) {
 	if p != nil {
 		r.Theta = or(p.RopeTheta, r.Theta)
-		switch name := cmp.Or(p.RopeType, p.Type); name {
-		case "default", "":
-		case "linear":
-			r.Factor = or(p.Factor, 1)
+		switch name := cmp.Or(p.RopeType, p.Type); {
+		case name == "" && p.Factor != nil:
+			return r, fmt.Errorf("%s.rope_type: missing, wanted beside factor %g (linear or default)", field, *p.Factor)
+		case name == "default", name == "":
+		case name == "linear" && p.Factor == nil:
+			return r, fmt.Errorf("%s.factor: missing, wanted in a scaling of type linear", field)
+		case name == "linear":
+			r.Factor = *p.Factor
 		default:
-			return r, fmt.Errorf("rope_scaling: %w: type %q (want linear or default)", ErrUnsupported, name)
+			return r, fmt.Errorf("%s: %w: type %q (want linear or default)", field, ErrUnsupported, name)
 		}
 	}
 	if !(r.Theta > 0) || !(r.Factor > 0) {
-		return r, fmt.Errorf("rope: base %g and factor %g must be above 0", r.Theta, r.Factor)
+		return r, fmt.Errorf("%s: base %g and factor %g must be above 0", field, r.Theta, r.Factor)
 	}
 	return r, nil
 }

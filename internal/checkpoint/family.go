@@ -72,17 +72,42 @@ func alternate(n int, pattern int64) ([]string, error) {
 	return kinds, nil
 }
 
+// ropeEntries reads rope_parameters, with which transformers 5 writes what rope_theta and rope_scaling said before. A
+// file with both would have to mean one of them: which, it does not say. {} says nothing.
+func ropeEntries(r *rawConfig) (map[string]json.RawMessage, error) {
+	if !present(r.RopeParameters) {
+		return nil, nil
+	}
+	var entries map[string]json.RawMessage
+	if err := json.Unmarshal(r.RopeParameters, &entries); err != nil {
+		return nil, fmt.Errorf("rope_parameters: want an object: %w", err)
+	}
+	if len(entries) > 0 && r.RopeScaling != nil {
+		return nil, errors.New("rope_scaling: stands beside rope_parameters, want one of the two")
+	}
+	return entries, nil
+}
+
 // oneRope gives every kind of layer the same rotary embedding, as Gemma 1 and 2 have it. transformers 5 writes it
 // as rope_parameters, without kinds.
 func oneRope(c *Config, r *rawConfig, theta float64) error {
-	p := r.RopeScaling
-	if present(r.RopeParameters) {
-		p = &ropeScaling{}
+	entries, err := ropeEntries(r)
+	if err != nil {
+		return err
+	}
+	field, p := "rope_scaling", r.RopeScaling
+	if len(entries) > 0 {
+		for _, kind := range []string{FullAttention, SlidingAttention} {
+			if _, split := entries[kind]; split {
+				return fmt.Errorf("rope_parameters.%s: %w of type %s: all its layers have one rotary embedding", kind, ErrUnsupported, c.ModelType)
+			}
+		}
+		field, p = "rope_parameters", &ropeScaling{}
 		if err := json.Unmarshal(r.RopeParameters, p); err != nil {
 			return fmt.Errorf("rope_parameters: want rope_theta and rope_type: %w", err)
 		}
 	}
-	rope, err := Rope{or(r.RopeTheta, theta), 1}.scaled(p)
+	rope, err := Rope{or(r.RopeTheta, theta), 1}.scaled(field, p)
 	if err != nil {
 		return err
 	}

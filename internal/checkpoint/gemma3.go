@@ -3,6 +3,8 @@ package checkpoint
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // gemma3Defaults are those of transformers' Gemma3TextConfig. The multimodal checkpoints rely on them.
@@ -22,23 +24,27 @@ func finishGemma3(c *Config, r *rawConfig) (err error) {
 			return err
 		}
 	}
-	scaling := map[string]*ropeScaling{FullAttention: r.RopeScaling}
-	if present(r.RopeParameters) {
-		scaling = nil
-		if err := json.Unmarshal(r.RopeParameters, &scaling); err != nil {
-			return fmt.Errorf("rope_parameters: want one entry a layer type: %w", err)
-		}
+	entries, err := ropeEntries(r)
+	if err != nil {
+		return err
 	}
 	ropes := map[string]Rope{
 		SlidingAttention: {or(r.RopeLocalBaseFreq, 1e4), 1},
 		FullAttention:    {or(r.RopeTheta, 1e6), 1},
 	}
-	for kind, p := range scaling {
+	if ropes[FullAttention], err = ropes[FullAttention].scaled("rope_scaling", r.RopeScaling); err != nil {
+		return err
+	}
+	for _, kind := range slices.Sorted(maps.Keys(entries)) {
 		rope, known := ropes[kind]
 		if !known {
-			return fmt.Errorf("rope_parameters: unknown layer type %q", kind)
+			return fmt.Errorf("rope_parameters: unknown layer type %q (want %s and %s)", kind, SlidingAttention, FullAttention)
 		}
-		if ropes[kind], err = rope.scaled(p); err != nil {
+		var p *ropeScaling
+		if err := json.Unmarshal(entries[kind], &p); err != nil {
+			return fmt.Errorf("rope_parameters.%s: want rope_theta and rope_type: %w", kind, err)
+		}
+		if ropes[kind], err = rope.scaled("rope_parameters."+kind, p); err != nil {
 			return err
 		}
 	}
