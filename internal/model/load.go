@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"tune/internal/checkpoint"
 	"tune/internal/safetensors"
@@ -107,19 +109,23 @@ func FloatType(dtype safetensors.DType) (torch.DType, bool) {
 
 // read fills the fields from the files and reports every weight that does not fit.
 func (m *Model) read(s *torch.Scope, files *safetensors.Set, dir string) error {
+	var problems []error
 	stored := map[string]string{} // plain name → name in the file
 	for _, name := range files.Names() {
 		plain, ours := checkpoint.PlainName(name)
 		if !ours && m.Config.Multimodal {
 			continue
 		}
-		if plain == "" {
-			plain = name
+		if !ours {
+			plain = name // left over, as nothing asks for it
+		}
+		if first, twice := stored[plain]; twice {
+			problems = append(problems, fmt.Errorf("%s: weight %s and %s of %s are both %s", files.File(name), name,
+				first, files.File(first), plain))
+			continue
 		}
 		stored[plain] = name
 	}
-
-	var problems []error
 	for _, p := range m.Parameters() {
 		name, ok := stored[p.Name]
 		if !ok {
@@ -143,11 +149,9 @@ func (m *Model) read(s *torch.Scope, files *safetensors.Set, dir string) error {
 	if name, ok := stored["lm_head.weight"]; ok && m.headIsTied(files, name) {
 		delete(stored, "lm_head.weight") // some converters write the tied head out
 	}
-	for _, name := range files.Names() {
-		if plain, _ := checkpoint.PlainName(name); stored[plain] == name {
-			problems = append(problems, fmt.Errorf("%s: weight %s is not part of a %s with %d layers", files.File(name), name,
-				m.Config.ModelType, m.Config.NumHiddenLayers))
-		}
+	for _, name := range slices.Sorted(maps.Values(stored)) {
+		problems = append(problems, fmt.Errorf("%s: weight %s is not part of a %s with %d layers", files.File(name), name,
+			m.Config.ModelType, m.Config.NumHiddenLayers))
 	}
 	if len(problems) > 10 {
 		problems = append(problems[:10], fmt.Errorf("and %d more", len(problems)-10))

@@ -48,6 +48,60 @@ func rewrite(t *testing.T, name string, edit func(map[string]safetensors.Tensor)
 	return to
 }
 
+// secondPrefix names the weights of a multimodal model as transformers 4.52 and later save them.
+func secondPrefix(tensors map[string]safetensors.Tensor) {
+	for name, tensor := range tensors {
+		rest, text := strings.CutPrefix(name, "language_model.model.")
+		if tensor.Name = "model." + name; text { // vision_tower. and multi_modal_projector. go below model. as they are
+			tensor.Name = "model.language_model." + rest
+		}
+		tensors[name] = tensor
+	}
+}
+
+// TestBothPrefixesOfMultimodalWeights: under the names of newer files the model computes what it computes under the old.
+func TestBothPrefixesOfMultimodalWeights(t *testing.T) {
+	want := golden.Tensors(t, filepath.Join(golden.Dir(t), "gemma3_mm", "forward.safetensors"))
+	batch := golden.ForwardBatch(want)
+	dir := rewrite(t, "gemma3_mm", func(m map[string]safetensors.Tensor) {
+		secondPrefix(m)
+		const name = "vision_tower.vision_model.post_layernorm.bias"
+		if m[name].Name != "model."+name {
+			t.Errorf("%s became %q: the reference has another tower", name, m[name].Name)
+		}
+	})
+	inScope(t, func(s *torch.Scope) error {
+		m, err := load(s, dir)
+		if err != nil {
+			return err
+		}
+		p, err := m.NewPass(s, input(batch), nil)
+		if err != nil {
+			return err
+		}
+		logits := s.ReadFloat32s(s.Narrow(m.Logits(s, m.Hidden(s, p)), 0, 0, int64(len(batch.IDs))))
+		golden.Near(t, "logits", logits, batch.At(want["logits"].Floats, int(m.Config.VocabSize)), 3e-5) // as in TestGoldenForward
+		return s.Err()
+	})
+}
+
+func TestLoadRefusesWhatIsThereTwice(t *testing.T) {
+	dir := rewrite(t, "gemma3_mm", func(m map[string]safetensors.Tensor) {
+		second := m["language_model.model.norm.weight"]
+		second.Name = "model.language_model.norm.weight"
+		m[second.Name] = second
+	})
+	err := torch.Run(func(s *torch.Scope) error {
+		_, err := load(s, dir)
+		return err
+	})
+	file := filepath.Join(dir, "model.safetensors")
+	want := file + ": weight model.language_model.norm.weight and language_model.model.norm.weight of " + file + " are both model.norm.weight"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}
+
 func zeros(n int) func(io.Writer) error { return safetensors.FromBytes(make([]byte, n)) }
 
 func TestLoadNamesTheWeightThatDoesNotFit(t *testing.T) {
@@ -59,6 +113,9 @@ func TestLoadNamesTheWeightThatDoesNotFit(t *testing.T) {
 		{"missing", "weight " + gate + " is missing", func(m map[string]safetensors.Tensor) { delete(m, gate) }},
 		{"extra", "weight " + extra + " is not part of a gemma3_text with 6 layers", func(m map[string]safetensors.Tensor) {
 			m[extra] = safetensors.Tensor{Name: extra, DType: safetensors.F32, Shape: []int64{1}, Data: zeros(4)}
+		}},
+		{"an image tower in a text model", "weight vision_tower.x is not part of a gemma3_text", func(m map[string]safetensors.Tensor) {
+			m["vision_tower.x"] = safetensors.Tensor{Name: "vision_tower.x", DType: safetensors.F32, Shape: []int64{1}, Data: zeros(4)}
 		}},
 		{"shape", "weight " + gate + " has shape [64 104], config.json says [104 64]", func(m map[string]safetensors.Tensor) {
 			w := m[gate]
