@@ -12,7 +12,8 @@ type Config struct {
 	Seed int64 `yaml:"seed"`
 	// Device is auto, mps, cuda or cpu. Default auto: mps, then cuda, then cpu.
 	Device string `yaml:"device"`
-	// Threads is how many CPU threads libtorch uses; 0, the default, takes the physical cores.
+	// Threads is how many CPU threads libtorch uses; 0, the default, takes the physical cores; at most
+	// four for each logical CPU.
 	Threads int `yaml:"threads"`
 	// Method is lora (the default) or full: train every weight.
 	Method string `yaml:"method"`

@@ -3,9 +3,11 @@ package configs_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -153,5 +155,19 @@ func golden(t *testing.T, path, got string) {
 	}
 	if diff := cmp.Diff(strings.ReplaceAll(string(want), "\r\n", "\n"), got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", path, diff)
+	}
+}
+
+// TestThreadsAreBoundedByTheMachine: a number that would hang it is refused, with what it has.
+func TestThreadsAreBoundedByTheMachine(t *testing.T) {
+	c := configs.Default()
+	c.Model.Path, c.Data.Train, c.Threads = "model", "train.jsonl", configs.MaxThreads()
+	if err := c.Validate(); err != nil {
+		t.Errorf("%d threads: %v", c.Threads, err)
+	}
+	c.Threads = 100000
+	want := fmt.Sprintf("threads: must be at most %d, got 100000: this machine has %d logical CPUs", 4*runtime.NumCPU(), runtime.NumCPU())
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }

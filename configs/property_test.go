@@ -101,7 +101,7 @@ func drawConfig(t *rapid.T) *configs.Config {
 	}).Draw(t, "name")
 	c.Seed = rapid.Int64().Draw(t, "seed")
 	c.Device = one("device", "auto", "mps", "cuda", "cpu")
-	c.Threads = whole("threads", 0, 64)
+	c.Threads = whole("threads", 0, configs.MaxThreads())
 	c.Method = one("method", "lora", "full")
 	c.Model = configs.Model{Path: path("model"), DType: one("dtype", "auto", "bfloat16", "float32"), Init: "pretrained"}
 	if c.Method == "full" {
@@ -124,7 +124,7 @@ func drawConfig(t *rapid.T) *configs.Config {
 		c.LoRA.AlphaPattern = append(c.LoRA.AlphaPattern, configs.PatternEntry[float64]{Key: key, Value: number("its alpha", 1e-300, 1e300)})
 	}
 	c.LoRA.LoRAPlusLRRatio = rapid.SampledFrom([]float64{0, 1, 16, 1000}).Draw(t, "ratio")
-	if yes("from an adapter") {
+	if c.Method == "lora" && yes("from an adapter") {
 		c.LoRA.From = path("from")
 		if yes("which decides all") {
 			c.LoRA = configs.LoRA{From: c.LoRA.From, Dropout: c.LoRA.Dropout, LoRAPlusLRRatio: c.LoRA.LoRAPlusLRRatio}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"regexp"
 	"regexp/syntax"
+	"runtime"
 	"slices"
 	"strings"
 	"unicode"
@@ -22,6 +23,10 @@ const mostRank = 1 << 16
 
 // mostSteps bounds numbers of steps, which are only ever counted.
 const mostSteps = 1 << 40
+
+// MaxThreads is the largest number of threads that is taken here: more than one a core only gets in the way of the
+// others, and tens of thousands keep a machine from doing anything else, ending them included.
+func MaxThreads() int { return 4 * runtime.NumCPU() }
 
 // Validate returns every problem of c, one a line, or nil. errors.Is(err, ErrInvalid) holds for all of them.
 // Places are empty: Load knows the lines.
@@ -53,10 +58,14 @@ func (c *Config) problems() []*Problem {
 		check.bad("name", "must be one line of text without control characters, got %q", c.Name)
 	}
 	check.oneOf("device", c.Device, "auto", "mps", "cuda", "cpu")
-	check.whole("threads", c.Threads, 0, most)
+	if c.Threads > MaxThreads() {
+		check.bad("threads", "must be at most %d, got %d: this machine has %d logical CPUs", MaxThreads(), c.Threads, runtime.NumCPU())
+	} else {
+		check.whole("threads", c.Threads, 0, most)
+	}
 	check.oneOf("method", c.Method, "lora", "full")
 	c.Model.check(check, c.Method)
-	c.LoRA.check(check)
+	c.LoRA.check(check, c.Method)
 	c.Data.check(check)
 	c.Train.check(check, c.Data.Validation)
 	c.Sample.check(check)
@@ -76,7 +85,11 @@ func (m Model) check(check *checker, method string) {
 	}
 }
 
-func (l LoRA) check(check *checker) {
+func (l LoRA) check(check *checker, method string) {
+	if l.From != "" && method == "full" {
+		check.bad("lora.from", "is not used with method: full, which trains every weight and takes no adapter: leave it out, "+
+			"or tune export %s --to merged and train that model", l.From)
+	}
 	decided := l.From != "" // zero is what the adapter has
 	if !decided || l.Rank != 0 {
 		check.whole("lora.rank", l.Rank, 1, mostRank)
