@@ -273,7 +273,7 @@ func TestStartFromContradicted(t *testing.T) {
 		_, err = New(s, m, configs.LoRA{From: "nowhere"}, 1)
 		return err
 	})
-	if err == nil || !strings.Contains(err.Error(), "lora.from: adapter folder: stat nowhere") {
+	if err == nil || !strings.Contains(err.Error(), "lora.from: nowhere: no such folder") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"tune/configs"
 	"tune/datasets"
+	"tune/internal/adapterfile"
 	"tune/internal/runstore"
 )
 
@@ -100,6 +101,9 @@ func hintOf(err error) string {
 	}
 	if h, ok := errors.AsType[hinted](err); ok && h.hint != "" {
 		return h.hint
+	}
+	if n, ok := errors.AsType[*adapterfile.NoAdapterError](err); ok && n.Hint != "" {
+		return n.Hint
 	}
 	if _, ok := errors.AsType[*bug](err); ok {
 		return "please report it with the lines below"

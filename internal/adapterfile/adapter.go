@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -61,8 +62,11 @@ const maxRank = 1 << 16
 
 // Read reads the adapter in dir, PEFT's or MLX's by the files that are there.
 //
-// Errors name the file, and the key or the tensor; errors.Is(err, fs.ErrNotExist) tells a folder that is not there.
+// Errors name the file, and the key or the tensor; *NoAdapterError says what dir is instead.
 func Read(dir string) (*Adapter, error) {
+	if err := look(dir); err != nil {
+		return nil, err
+	}
 	has := func(name string) bool {
 		_, err := os.Stat(filepath.Join(dir, name))
 		return err == nil
@@ -87,10 +91,50 @@ func Read(dir string) (*Adapter, error) {
 		return nil, fmt.Errorf("%s: the format of the first mlx-lm versions is not read: let mlx.core load it and "+
 			"save_safetensors write %s", filepath.Join(dir, mlxNPZ), mlxWeights)
 	}
-	if _, err := os.Stat(filepath.Join(dir, configFile)); err != nil {
-		return nil, fmt.Errorf("adapter folder: %w", err)
-	}
 	return nil, fmt.Errorf("%s: has neither %s (PEFT) nor %s (MLX) beside %s", dir, peftWeights, mlxWeights, configFile)
+}
+
+// NoAdapterError says that a path holds no adapter, what is there instead, and in Hint, "" where nobody knows, what to
+// try next. errors.Is(err, fs.ErrNotExist) tells that nothing of an adapter is there.
+type NoAdapterError struct {
+	Path, Text, Hint string
+	missing          bool
+}
+
+func (e *NoAdapterError) Error() string { return e.Path + ": " + e.Text }
+
+func (e *NoAdapterError) Is(target error) bool { return e.missing && target == fs.ErrNotExist }
+
+// look refuses what cannot be an adapter folder, by what is likely meant.
+func look(dir string) error {
+	holds := func(name string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	}
+	no := func(hint, text string) *NoAdapterError { return &NoAdapterError{Path: dir, Text: text, Hint: hint} }
+	const what = "an adapter is a folder in PEFT's or MLX's format"
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e := no(what, "no such folder")
+		e.missing = true
+		return e
+	case err != nil:
+		return err
+	case !info.IsDir() && filepath.Ext(dir) == ".gguf":
+		return no("tune import "+dir+" makes a folder of it", "is a GGUF file, want an adapter folder")
+	case !info.IsDir():
+		return no("the folder that it is in may be one", "is a file, want an adapter folder")
+	case holds(configFile), holds(peftWeights), holds(mlxWeights), holds(peftPickle), holds(mlxNPZ):
+		return nil
+	case holds("adapter/" + configFile): // of a run
+		return no("did you mean "+filepath.Join(dir, "adapter")+"?", "has no "+configFile+", want an adapter folder")
+	case holds("config.json"):
+		return no("", "is a model folder, want an adapter")
+	}
+	e := no(what, "has no "+configFile+", want an adapter folder")
+	e.missing = true
+	return e
 }
 
 // pickleError explains why adapter_model.bin is not opened: a pickle is a program, and reading it runs it.

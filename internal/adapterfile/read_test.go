@@ -426,3 +426,34 @@ func FuzzReadConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestReadSaysWhatIsThereInstead: the folder or file that was likely meant, and what to do with it.
+func TestReadSaysWhatIsThereInstead(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{"lora.gguf": "GGUF", "notes.txt": "", "model/config.json": "{}",
+		"run/adapter/adapter_config.json": "{}", "empty/notes.txt": ""} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		path, want, hint string
+		missing          bool
+	}{
+		{"nowhere", "nowhere: no such folder", "PEFT's or MLX's", true},
+		{"lora.gguf", "lora.gguf: is a GGUF file, want an adapter folder", "tune import lora.gguf", false},
+		{"notes.txt", "notes.txt: is a file, want an adapter folder", "", false},
+		{"model", "model: is a model folder, want an adapter", "", false},
+		{"run", "run: has no adapter_config.json, want an adapter folder", "did you mean " + filepath.Join("run", "adapter"), false},
+		{"empty", "empty: has no adapter_config.json, want an adapter folder", "PEFT's or MLX's", true},
+	} {
+		_, err := Read(tc.path)
+		no, ok := errors.AsType[*NoAdapterError](err)
+		if !ok || err.Error() != tc.want || !strings.Contains(no.Hint, tc.hint) || errors.Is(err, fs.ErrNotExist) != tc.missing {
+			t.Errorf("%s: got %v (%+v), want %s with the hint %q, missing %v", tc.path, err, no, tc.want, tc.hint, tc.missing)
+		}
+	}
+}
