@@ -36,7 +36,7 @@ func New(s *torch.Scope, m *model.Model, config configs.LoRA, seed int64) (*Adap
 	if config.From != "" {
 		return startFrom(s, m, config)
 	}
-	plans, err := plansOf(m, config)
+	plans, err := plansOf(&m.Config, config)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package adapters
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,7 +9,6 @@ import (
 	"tune/configs"
 	"tune/internal/adapterfile"
 	"tune/internal/checkpoint"
-	"tune/internal/model"
 )
 
 // plan says how one module is adapted.
@@ -18,9 +18,25 @@ type plan struct {
 	scale float64
 }
 
+// Check returns what New refuses of config for a model with c as its config.json, without its weights. from is the
+// adapter that config.From names, nil without one.
+func Check(c *checkpoint.Config, config configs.LoRA, from *adapterfile.Adapter) error {
+	if from == nil {
+		_, err := plansOf(c, config)
+		return err
+	}
+	if problems := contradictions(config, from); len(problems) > 0 {
+		return errors.Join(problems...)
+	}
+	if err := Fits(from, c); err != nil {
+		return fmt.Errorf("%s: %w", config.From, err)
+	}
+	return nil
+}
+
 // plansOf returns how config adapts the model's modules.
-func plansOf(m *model.Model, config configs.LoRA) ([]plan, error) {
-	names, err := targets(m, config)
+func plansOf(c *checkpoint.Config, config configs.LoRA) ([]plan, error) {
+	names, err := targets(c, config)
 	if err != nil {
 		return nil, err
 	}
@@ -40,14 +56,8 @@ func plansOf(m *model.Model, config configs.LoRA) ([]plan, error) {
 }
 
 // targets returns the full names of the modules that config chooses.
-func targets(m *model.Model, config configs.LoRA) ([]string, error) {
-	projections := m.Projections()
-	var modules []string
-	for _, p := range projections {
-		if !slices.Contains(modules, p.Module) {
-			modules = append(modules, p.Module)
-		}
-	}
+func targets(c *checkpoint.Config, config configs.LoRA) ([]string, error) {
+	modules := checkpoint.LinearModules()
 	wanted := config.TargetModules
 	if len(wanted) == 1 && wanted[0] == "all-linear" { // PEFT's word
 		wanted = modules
@@ -55,19 +65,23 @@ func targets(m *model.Model, config configs.LoRA) ([]string, error) {
 	for _, name := range wanted {
 		if !slices.Contains(modules, name) {
 			return nil, fmt.Errorf("adapters: target module %q matches no module of %s (have %s)", name,
-				m.Config.Name(), strings.Join(modules, ", "))
+				c.Name(), strings.Join(modules, ", "))
 		}
 	}
 	for _, layer := range config.LayersToTransform {
-		if layer < 0 || layer >= len(m.Layers) {
-			return nil, fmt.Errorf("adapters: layers_to_transform: layer %d, the model has 0 to %d", layer, len(m.Layers)-1)
+		if layer < 0 || layer >= c.NumHiddenLayers {
+			return nil, fmt.Errorf("adapters: layers_to_transform: layer %d, the model has 0 to %d", layer, c.NumHiddenLayers-1)
 		}
 	}
 	var names []string
-	for _, p := range projections {
-		chosen := len(config.LayersToTransform) == 0 || slices.Contains(config.LayersToTransform, p.Layer)
-		if chosen && slices.Contains(wanted, p.Module) {
-			names = append(names, p.Name)
+	for layer := range c.NumHiddenLayers {
+		if len(config.LayersToTransform) > 0 && !slices.Contains(config.LayersToTransform, layer) {
+			continue
+		}
+		for _, module := range modules {
+			if slices.Contains(wanted, module) {
+				names = append(names, checkpoint.LinearName(layer, module))
+			}
 		}
 	}
 	if len(names) == 0 {

@@ -1,7 +1,6 @@
 package adapters
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -63,8 +62,8 @@ func startFrom(s *torch.Scope, m *model.Model, config configs.LoRA) (*Adapter, e
 	if err != nil {
 		return nil, fmt.Errorf("lora.from: %w", err)
 	}
-	if problems := contradictions(config, file); len(problems) > 0 {
-		return nil, errors.Join(problems...)
+	if err := Check(&m.Config, config, file); err != nil {
+		return nil, err
 	}
 	decided := configOf(file)
 	decided.Dropout, decided.LoRAPlusLRRatio, decided.From = config.Dropout, config.LoRAPlusLRRatio, config.From
