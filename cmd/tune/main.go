@@ -20,14 +20,41 @@ func main() { os.Exit(run(context.Background(), os.Args, os.Stdout, os.Stderr)) 
 // run is the whole program: it returns the exit code, 0 for success, 1 for a failure at run time, 2 for input
 // that is wrong.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	out := &output{w: stdout}
 	return report(stderr, catch(func() error {
-		app := newApp(stdout, stderr)
+		app := newApp(out, stderr)
 		args, err := arrange(app, args)
 		if err != nil {
 			return err
 		}
-		return app.RunContext(ctx, args)
+		if err := app.RunContext(ctx, args); err != nil {
+			return err
+		}
+		return out.unwritten()
 	}))
+}
+
+// output is standard output. It remembers the first write that failed, for most of what is printed is printed without
+// a look at the error: a full disk must not pass for success.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// unwritten returns why something was not written.
+func (o *output) unwritten() error {
+	if o.err == nil {
+		return nil
+	}
+	return fmt.Errorf("write standard output: %w", pathless(o.err))
 }
 
 func newApp(stdout, stderr io.Writer) *cli.App {
@@ -87,6 +114,9 @@ func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "write JSON
 
 // openRuns opens the database that --db names, for reading.
 func openRuns(c *cli.Context) (*runstore.Store, error) {
+	if info, err := os.Stat(c.String("db")); err == nil && info.IsDir() {
+		return nil, badInput{fmt.Errorf("--db: %s: is a folder, want a file", c.String("db")), ""}
+	}
 	return runstore.OpenReadOnly(c.String("db"))
 }
 
