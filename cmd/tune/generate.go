@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -87,6 +88,10 @@ func generate(c *cli.Context) error {
 				}
 				fmt.Fprintln(c.App.ErrWriter, errs.paint(faint, errs.ascii(line)))
 			}
+		}
+		// In JSON the stop_reason says it.
+		if err == nil && slices.ContainsFunc(answers, func(a trainer.Answered) bool { return a.Stopped == model.StopCaller }) {
+			err = errors.New("generate: interrupted")
 		}
 		return err
 	})
@@ -205,11 +210,7 @@ func sourceOf(c *cli.Context) (source, error) {
 	if err != nil {
 		return source{}, err
 	}
-	row, err := store.Run(c.Context, run)
-	var artifacts []runstore.Artifact
-	if err == nil {
-		artifacts, err = store.Artifacts(c.Context, row.ID)
-	}
+	row, artifacts, err := runThatLeft(c.Context, store, run)
 	if err := closing(store, err); err != nil {
 		return source{}, err
 	}
@@ -223,19 +224,52 @@ func sourceOf(c *cli.Context) (source, error) {
 	return from, err
 }
 
+// runThatLeft returns a run and what it has left. Here last is the newest run that has left an adapter or a model: one
+// that failed since, or is still training, has nothing to answer with.
+func runThatLeft(ctx context.Context, store *runstore.Store, ref string) (runstore.RunSummary, []runstore.Artifact, error) {
+	newest, err := store.Run(ctx, ref)
+	if err != nil {
+		return newest, nil, err
+	}
+	artifacts, err := store.Artifacts(ctx, newest.ID)
+	if err != nil || ref != "last" && ref != "latest" || leftIn(&newest, artifacts) != "" {
+		return newest, artifacts, err
+	}
+	runs, err := store.Runs(ctx, runstore.Filter{})
+	if err != nil {
+		return newest, nil, err
+	}
+	for _, row := range runs {
+		if artifacts, err = store.Artifacts(ctx, row.ID); err != nil || leftIn(&row, artifacts) != "" {
+			return row, artifacts, err
+		}
+	}
+	return newest, nil, badInput{fmt.Errorf("run %q: none of the %d runs has left an adapter or a model; the newest is %s", ref, len(runs), statusOfRun(&newest)),
+		"tune runs show last says why"}
+}
+
+// kindLeft is the kind of artifact that a run makes.
+func kindLeft(run *runstore.RunSummary) string {
+	if run.Method == "full" {
+		return "model"
+	}
+	return "adapter"
+}
+
+// leftIn returns the folder of the adapter or the model that a run has left, "" for none.
+func leftIn(run *runstore.RunSummary, artifacts []runstore.Artifact) (dir string) {
+	for _, a := range artifacts {
+		if a.Kind == kindLeft(run) && strings.HasSuffix(a.Path, ".safetensors") {
+			dir = filepath.Dir(a.Path)
+		}
+	}
+	return dir
+}
+
 // sourceOfRun finds what a run has left. Its paths are those of the folder that it ran in: this one, or else the
 // database's.
 func sourceOfRun(run *runstore.RunSummary, artifacts []runstore.Artifact, databaseDir string) (source, error) {
-	kind := "adapter"
-	if run.Method == "full" {
-		kind = "model"
-	}
-	left := ""
-	for _, a := range artifacts {
-		if a.Kind == kind && strings.HasSuffix(a.Path, ".safetensors") {
-			left = filepath.Dir(a.Path)
-		}
-	}
+	kind, left := kindLeft(run), leftIn(run, artifacts)
 	if left == "" {
 		return source{}, badInput{fmt.Errorf("run %s: has left no %s: it is %s", run.ID, kind, statusOfRun(run)),
 			"tune runs show " + run.ID}
