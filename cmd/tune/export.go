@@ -35,8 +35,9 @@ func exportCommand() *cli.Command {
 		Name:      "export",
 		Usage:     "write an adapter, or a model with it, for other programs",
 		ArgsUsage: "RUN|DIR",
-		Description: "RUN is an id or the start of one, a name, or last. DIR is an adapter in PEFT's or MLX's format, a GGUF\n" +
-			"adapter, or a model: a folder or a name on the Hub. --to says what to write:\n\n" +
+		Description: "RUN is an id or the start of one, a name, or last: the newest that has left an adapter or a model. DIR is\n" +
+			"an adapter in PEFT's or MLX's format, a GGUF adapter, or a model: a folder or a name on the Hub. --to\n" +
+			"says what to write:\n\n" +
 			"   peft     the adapter for transformers, PEFT and vLLM\n" +
 			"   mlx      the adapter for mlx-lm\n" +
 			"   gguf     the adapter for llama.cpp; with --merge, or from a whole model, the model for llama.cpp,\n" +
@@ -83,6 +84,8 @@ type export struct {
 }
 
 func exportAction(c *cli.Context) error {
+	ctx, stop := untilInterrupted(c.Context) // before anything is read: a large adapter takes its time
+	defer stop()
 	e := &export{c: c}
 	ref, err := argument(c, "a run or an adapter folder", "tune export last --to peft")
 	if err != nil {
@@ -91,13 +94,14 @@ func exportAction(c *cli.Context) error {
 	if err := e.readOptions(); err != nil {
 		return err
 	}
-	ctx, stop := untilInterrupted(c.Context)
-	defer stop()
 	if err := e.find(ctx, ref); err != nil {
 		return err
 	}
 	if err := e.check(ctx); err != nil {
 		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return exportError(ctx, e.out, err)
 	}
 	torch.SetThreads(machine.PhysicalCores())
 	base := source{model: e.base}
@@ -247,11 +251,7 @@ func (e *export) findRun(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	row, err := store.Run(ctx, ref)
-	var artifacts []runstore.Artifact
-	if err == nil {
-		artifacts, err = store.Artifacts(ctx, row.ID)
-	}
+	row, artifacts, err := runThatLeft(ctx, store, ref)
 	if err := closing(store, err); err != nil {
 		return err
 	}
@@ -418,12 +418,16 @@ func isGGUF(path string) bool { return strings.HasSuffix(path, ".gguf") }
 // checkOut refuses to write over what is there. Even when forced, only files such as an export writes are replaced,
 // and never the folders that are read.
 func checkOut(out string, force bool, sources ...string) error {
+	// A folder, or a file, is made beside its place and moved there: what is above must take it.
+	if err := checkNewDir(filepath.Dir(filepath.Clean(out))); err != nil {
+		return badInput{fmt.Errorf("--out %s: was not written: %w", out, err), "--out DIR names another place"}
+	}
 	info, err := os.Stat(out)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return badInput{fmt.Errorf("--out: %w", err), ""}
+		return badInput{fmt.Errorf("--out %s: %w", out, pathless(err)), ""}
 	}
 	for _, from := range sources {
 		if read, err := os.Stat(from); err == nil && os.SameFile(info, read) {
@@ -612,9 +616,13 @@ func (e *export) name() string {
 func exportError(ctx context.Context, out string, err error) error {
 	switch {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		return fmt.Errorf("tune export: interrupted: %s was not written", out)
+		return fmt.Errorf("interrupted: %s was not written", out)
 	case errors.Is(err, syscall.ENOSPC):
 		return hinted{fmt.Errorf("%s was not written: %w", out, err), "--out names a folder on another disk"}
+	}
+	// The folder that is being filled has a name that nobody has typed.
+	if p, ok := errors.AsType[*fs.PathError](err); ok && strings.HasPrefix(p.Path, filepath.Join(filepath.Dir(out), "."+filepath.Base(out))) {
+		return fmt.Errorf("%s was not written: %w", out, p.Err)
 	}
 	return err
 }
@@ -624,7 +632,7 @@ func (e *export) record(ctx context.Context) (err error) {
 	if e.wrote, err = filesOf(e.out); err != nil || e.run == nil {
 		return err
 	}
-	store, err := runstore.Open(e.c.String("db"))
+	store, err := openStore("--db", e.c.String("db"))
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -35,12 +34,12 @@ func importAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := untilInterrupted(c.Context)
+	defer stop()
 	adapter, from, err := openAdapter(path)
 	if err != nil {
 		return err
 	}
-	ctx, stop := untilInterrupted(c.Context)
-	defer stop()
 	if c.IsSet("base") {
 		from.model, from.revision = c.String("base"), ""
 	}
@@ -67,8 +66,11 @@ func importAction(c *cli.Context) error {
 		return err
 	}
 
+	if err := ctx.Err(); err != nil {
+		return exportError(ctx, out, err)
+	}
 	if err := adapter.WritePEFT(out, adapterfile.PEFTOptions{Multimodal: adapter.Multimodal}); err != nil {
-		return errors.Join(fmt.Errorf("tune import: %s was not written", out), err)
+		return exportError(ctx, out, err)
 	}
 	return tellImport(c, out, from.model, adapter)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -88,5 +89,42 @@ func TestInterruptedRunKeepsWhatItLearned(t *testing.T) {
 	}
 	if code, out, errs := tune(t, "generate", "--run", "long", "--max-new-tokens", "2", "Hello"); code != 0 || out == "" {
 		t.Errorf("the adapter does not generate: code %d, %s", code, errs)
+	}
+}
+
+// TestInterruptedReplyIsNoSuccess: what Ctrl-C has cut off is not taken for a whole reply.
+func TestInterruptedReplyIsNoSuccess(t *testing.T) {
+	tiny := tinyModel(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var errs bytes.Buffer
+	pieces := 0
+	out := writeFunc(func(b []byte) (int, error) {
+		if pieces++; pieces == 3 {
+			cancel() // as the first Ctrl-C does
+		}
+		return len(b), nil
+	})
+	code := run(ctx, []string{"tune", "generate", "--model", tiny, "--dtype", "float32", "--threads", "1", "--max-new-tokens", "400", "Hello"}, out, &errs)
+	if code != exitFailure || errs.String() != "tune: error: generate: interrupted\n" {
+		t.Errorf("exit code %d, %s", code, errs.String())
+	}
+}
+
+// TestInterruptedExportWritesNothing, from the first moment on: not only while files are written.
+func TestInterruptedExportWritesNothing(t *testing.T) {
+	tiny := tinyModel(t)
+	t.Chdir(t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, to := range []string{"merged", "gguf"} {
+		var errs bytes.Buffer
+		code := run(ctx, []string{"tune", "export", tiny, "--to", to, "--out", "there"}, &bytes.Buffer{}, &errs)
+		if code != exitFailure || errs.String() != "tune: error: interrupted: there was not written\n" {
+			t.Errorf("--to %s: exit code %d, %s", to, code, errs.String())
+		}
+	}
+	if entries, err := os.ReadDir("."); err != nil || len(entries) != 0 {
+		t.Errorf("left %v, %v", entries, err)
 	}
 }
