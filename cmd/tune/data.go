@@ -70,6 +70,13 @@ func describeData(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	what := "model.path: " + r.Model
+	if c.IsSet("model") || r.Model == usualModel {
+		what = "--model " + r.Model
+	}
+	if err := checkModelFolder(what, dir); err != nil {
+		return err
+	}
 	tok, err := tokenizer.Open(dir)
 	if err != nil {
 		return badInput{err, "--model must name a Hugging Face model folder with a tokenizer"}

@@ -21,18 +21,19 @@ import (
 //
 // An empty revision is the Hub's main branch. A revision of a folder is an error: it would mean nothing.
 func resolveModel(ctx context.Context, stderr io.Writer, path, revision string) (dir, commit string, err error) {
-	return resolve(ctx, stderr, path, revision, (*hub.Client).Snapshot)
+	return resolve(ctx, stderr, path, revision, "", (*hub.Client).Snapshot)
 }
 
 // resolveTokenizer is resolveModel for commands that need no weights: those of a model of the Hub are not fetched.
 func resolveTokenizer(ctx context.Context, stderr io.Writer, path, revision string) (dir, commit string, err error) {
-	return resolve(ctx, stderr, path, revision, (*hub.Client).Tokenizer)
+	return resolve(ctx, stderr, path, revision, " (configuration and tokenizer)", (*hub.Client).Tokenizer)
 }
 
 // fetching is a method of hub.Client that brings a model, or what is wanted of it.
 type fetching func(c *hub.Client, ctx context.Context, repo, revision string, progress func(hub.Event)) (dir string, err error)
 
-func resolve(ctx context.Context, stderr io.Writer, path, revision string, fetch fetching) (dir, commit string, err error) {
+// resolve has fetch bring what of a model is wanted; part says in messages which part of it that is.
+func resolve(ctx context.Context, stderr io.Writer, path, revision, part string, fetch fetching) (dir, commit string, err error) {
 	_, err = os.Stat(path)
 	if err == nil || !hub.ValidID(path) {
 		if revision != "" {
@@ -45,7 +46,7 @@ func resolve(ctx context.Context, stderr io.Writer, path, revision string, fetch
 	if err != nil {
 		return "", "", badInput{err, ""}
 	}
-	view := &downloadView{w: stderr, screen: screenOf(stderr), name: path, endpoint: client.Site()}
+	view := &downloadView{w: stderr, screen: screenOf(stderr), name: path + part, endpoint: client.Site()}
 	dir, err = fetch(client, ctx, path, revision, view.show)
 	view.close(err == nil)
 	if err != nil {

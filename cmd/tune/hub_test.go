@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -347,4 +349,62 @@ func TestVerdict(t *testing.T) {
 	if m.examine(fits); m.Trainable || !strings.Contains(m.verdict(), "not trainable: ") || !strings.Contains(m.Problem, "model.safetensors") {
 		t.Errorf("%+v", m)
 	}
+}
+
+// TestWeightsComeLast: a model that cannot be used, and a run that cannot fit, are refused before gigabytes are fetched.
+func TestWeightsComeLast(t *testing.T) {
+	files, err := pocketFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(config string) map[string][]byte {
+		other := maps.Clone(files)
+		other["config.json"] = []byte(config)
+		return other
+	}
+	s := newTestHub(t)
+	s.Add("org/llama", "main", with(`{"model_type": "llama", "hidden_size": 4096}`))
+	s.Add("org/huge", "main", with(`{"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "hidden_size": 65536,
+		"intermediate_size": 262144, "num_hidden_layers": 1000, "num_attention_heads": 256, "num_key_value_heads": 128,
+		"head_dim": 256, "vocab_size": 262144}`))
+	s.Add("org/narrow", "main", with(tinyConfigOf(t, 16)))
+	hubEnvironment(t, s)
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{
+		"hub.yaml":    "device: cpu\nthreads: 1\nmodel: {path: org/llama}\ndata: {train: train.jsonl}",
+		"train.jsonl": `{"prompt": "Two plus three?", "completion": "Five."}`,
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct{ args, want string }{
+		{"run hub.yaml", `model_type.*llama`},
+		{"plan hub.yaml", `llama`},
+		{"generate --model org/llama Hello", `llama`},
+		{"chat --model org/llama", `llama`},
+		{"bench --model org/llama", `llama`},
+		{"generate --model org/narrow Hello", `org/narrow: the tokenizer has [0-9]+ ids, the model 16`},
+		{"run hub.yaml --set model.path=org/huge", `the run needs [0-9.]+ TB of memory`},
+	} {
+		code, _, stderr := tune(t, strings.Fields(tc.args)...)
+		if code != exitBadInput || !regexp.MustCompile(`tune: error: .*(`+tc.want+`)`).MatchString(stderr) {
+			t.Errorf("tune %s: exit code %d, %swant %s", tc.args, code, stderr, tc.want)
+		}
+	}
+	for _, r := range s.Requests() {
+		if strings.HasSuffix(r.Path, ".safetensors") {
+			t.Errorf("the weights were asked for: %+v", r)
+		}
+	}
+}
+
+// tinyConfigOf is tinyConfig with another vocabulary.
+func tinyConfigOf(t *testing.T, vocabulary int) string {
+	t.Helper()
+	text := strings.Replace(tinyConfig, `"vocab_size": 8000`, fmt.Sprintf(`"vocab_size": %d`, vocabulary), 1)
+	if text == tinyConfig {
+		t.Fatal("tinyConfig has no vocab_size of 8000")
+	}
+	return text
 }

@@ -35,7 +35,8 @@ func TestWhatIsTypedWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink(tiny, "model"); err != nil {
+	if err := errors.Join(os.Symlink(tiny, "model"), os.Symlink("none", "dangling"), os.Mkdir("folder", 0o755),
+		os.WriteFile("lora.gguf", []byte("GGUF"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
@@ -70,7 +71,7 @@ func TestWhatIsTypedWrong(t *testing.T) {
 		{"runs --db text.yaml", `text.yaml: .*not a SQLite database`},
 		{"data", `want a JSONL file or a config`},
 		{"data x.jsonl", `tune data: want --model FOLDER: there is no models/pocket here`},
-		{"data x.jsonl --model nowhere", `nowhere: neither tokenizer.json nor tokenizer.model`},
+		{"data x.jsonl --model nowhere", `--model nowhere: no such folder`},
 		{"data x.jsonl --model model", `x.jsonl: .*\n`},
 		{"data x.jsonl --model model --max-length 1", `--max-length: must be at least 2, got 1`},
 		{"data x.jsonl --model model --loss-on none", `--loss-on: want replies, all, got "none"`},
@@ -88,8 +89,27 @@ func TestWhatIsTypedWrong(t *testing.T) {
 		{"generate --model model --max-new-tokens 0 Hello", `--max-new-tokens: must be at least 1, got 0`},
 		{"generate --model model --dtype float16 Hello", `--dtype: want auto, bfloat16, float32, got "float16"`},
 		{"generate --model model --device quantum Hello", `unknown device "quantum" \(want auto, mps, cuda or cpu\)`},
-		{"generate --model nowhere Hello", `nowhere: neither tokenizer.json nor tokenizer.model`},
-		{"generate --model model --adapter nowhere Hello", `nowhere.adapter_config.json`},
+		{"generate --model nowhere Hello", `^tune: error: --model nowhere: no such folder\ntune: hint: a model is`},
+		{"chat --model text.yaml", `--model text.yaml: is a file, want a folder`},
+		{"bench --model .", `--model .: no model folder: there is no config.json in it`},
+		{"plan fine.yaml --set model.path=nowhere", `model.path: nowhere: no such folder`},
+		{"plan fine.yaml --set model.path=text.yaml", `model.path: text.yaml: is a file, want a folder`},
+		{"models .", `tune models: .: no model folder`},
+		{"models nowhere", `tune models: nowhere: no such folder`},
+		{"generate --model model --adapter nowhere Hello", `^tune: error: --adapter: nowhere: no such folder\ntune: hint: an adapter is a folder`},
+		{"generate --model model --adapter model Hello", `--adapter: model: is a model folder, want an adapter`},
+		{"generate --model model --adapter lora.gguf Hello", `--adapter: lora.gguf: is a GGUF file, want an adapter folder\n` +
+			`tune: hint: tune import lora.gguf makes a folder of it`},
+		{"import model", `^tune: error: model: is a model folder, want an adapter`},
+		{"export ./folder --to peft", `folder: has no adapter_config.json, want an adapter folder`},
+		{"generate --model model --threads 100000 Hello", `--threads: must be at most [0-9]+, got 100000: this machine has [0-9]+ logical CPUs`},
+		{"run fine.yaml --set output.dir=text.yaml", `output.dir: text.yaml: is a file, want a folder`},
+		{"plan fine.yaml --set output.dir=text.yaml/runs", `output.dir: text.yaml/runs: cannot be made: text.yaml is a file`},
+		{"run fine.yaml --set output.dir=dangling", `output.dir: dangling: cannot be made: dangling is a link to nothing`},
+		{"run fine.yaml --set output.database=none/runs.db", `output.database: none/runs.db: there is no folder none`},
+		{"run fine.yaml --set output.database=folder", `output.database: folder: is a folder, want a file`},
+		{"bench --model model --db folder", `--db: folder: is a folder, want a file`},
+		{"runs --db folder", `--db: folder: is a folder, want a file`},
 		{"chart", `runs.db: no such database`},
 		{"chart --out picture.gif", `--out picture.gif: want a name that ends in .svg, .png or .pdf`},
 		{"chart --width -1", `--width: must be at least 0`},

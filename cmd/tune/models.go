@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,9 +93,15 @@ func listModels(c *cli.Context) error {
 
 // localModel is a folder that is not in the cache.
 func localModel(dir string) (modelReport, error) {
+	if err := checkModelFolder("tune models: "+dir, dir); err != nil {
+		return modelReport{}, err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return modelReport{}, badInput{fmt.Errorf("tune models: %w", err), "an argument is the folder of a model"}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "config.json")); errors.Is(err, fs.ErrNotExist) {
+		return modelReport{}, badInput{fmt.Errorf("tune models: %s: no model folder: there is no config.json in it", dir), modelHint}
 	}
 	m := modelReport{Name: dir, Path: dir}
 	for _, e := range entries {
@@ -118,7 +125,11 @@ func planned() (fitsFunc, error) {
 	}
 	return func(dir string) (needBytes, haveBytes int64, err error) {
 		cfg := configs.Default()
-		p, err := newPlanner(&cfg, dir, device, nil, nil)
+		model, err := checkpoint.ReadConfig(dir)
+		if err != nil {
+			return 0, 0, err
+		}
+		p, err := newPlanner(&cfg, model, device, nil, nil)
 		if err != nil {
 			return 0, 0, err
 		}

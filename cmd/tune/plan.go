@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"tune/adapters"
 	"tune/configs"
 	"tune/datasets"
 	"tune/internal/adapterfile"
@@ -67,6 +69,9 @@ func planAction(c *cli.Context) error {
 	}
 	ctx, stop := untilInterrupted(c.Context)
 	defer stop()
+	if err := errors.Join(checkOutputDir(cfg.Output.Dir), checkDatabase("output.database", cfg.Output.Database)); err != nil {
+		return err
+	}
 	device, err := torch.ParseDevice(cfg.Device)
 	if err != nil {
 		return badInput{fmt.Errorf("device: %w", err), "tune doctor shows what this machine has"}
@@ -76,25 +81,33 @@ func planAction(c *cli.Context) error {
 	}
 	torch.SetThreads(cfg.Threads)
 	// A model of the Hub is not fetched for a plan: its config and its tokenizer are, which tell all that is needed.
-	dir, _, err := resolveTokenizer(ctx, c.App.ErrWriter, cfg.Model.Path, cfg.Model.Revision)
+	found, err := findModel(ctx, c.App.ErrWriter, "model.path: "+cfg.Model.Path, cfg.Model.Path, cfg.Model.Revision, true)
 	if err != nil {
 		return err
 	}
-	tok, err := tokenizer.Open(dir)
-	if err != nil {
-		return badInput{err, "model.path must name a Hugging Face model folder or a model of the Hub (org/name)"}
+	if err := checkPrompts(cfg, found.tok); err != nil {
+		return err
 	}
-	rows, validation, err := openRows(cfg, tok)
+	rows, validation, err := openRows(cfg, found.tok)
 	if err != nil {
 		return err
 	}
-	p, err := newPlanner(cfg, dir, device, rows, validation)
+	if err := fits(found.config, rows, validation); err != nil {
+		return err
+	}
+	p, err := newPlanner(cfg, found.config, device, rows, validation)
 	if err != nil {
 		return err
 	}
 	report, err := p.report(ctx, time.Second)
 	if err != nil {
 		return err
+	}
+	// As in a run: what does not fit needs no weights, and those of the Hub come when it runs.
+	if report.Fits && found.commit == "" && cfg.Model.Init != "random" {
+		if err := found.checkWeights(); err != nil {
+			return err
+		}
 	}
 	if c.Bool("json") {
 		err = writeJSON(c.App.Writer, report)
@@ -128,17 +141,18 @@ type planner struct {
 	limits           func() (limit, free int64, of string)
 }
 
-// newPlanner reads what a prediction needs: the model's config and, with lora.from, the adapter.
-func newPlanner(cfg *configs.Config, modelDir string, device torch.Device, rows, validation *datasets.Dataset) (*planner, error) {
-	c, err := checkpoint.ReadConfig(modelDir)
-	if err != nil {
-		return nil, badInput{err, ""}
-	}
+// newPlanner reads the adapter of lora.from, which a prediction needs, and refuses one that does not go with the model.
+func newPlanner(cfg *configs.Config, c *checkpoint.Config, device torch.Device, rows, validation *datasets.Dataset) (_ *planner, err error) {
 	p := &planner{cfg: cfg, model: c, device: device, rows: rows, validation: validation, process: torch.ProcessMemory().Now}
 	p.limits = p.deviceLimits
 	if cfg.Method == "lora" && cfg.LoRA.From != "" {
 		if p.from, err = adapterfile.Read(cfg.LoRA.From); err != nil {
 			return nil, badInput{fmt.Errorf("lora.from: %w", err), ""}
+		}
+	}
+	if cfg.Method == "lora" {
+		if err := adapters.Check(c, cfg.LoRA, p.from); err != nil {
+			return nil, badInput{err, ""}
 		}
 	}
 	return p, nil
@@ -162,6 +176,9 @@ func (p *planner) inputs(cfg *configs.Config) plan.Inputs {
 		in.Modules = plan.ModulesOf(p.model, cfg.LoRA)
 		if p.from != nil {
 			in.Modules = plan.ModulesIn(p.from)
+			decided := *cfg // lora.use_dora may be left out: the adapter says it
+			decided.LoRA.UseDoRA = p.from.UseDoRA
+			in.Config = &decided
 		}
 	}
 	if p.rows != nil {

@@ -8,6 +8,7 @@ import (
 
 	"tune/configs"
 	"tune/datasets"
+	"tune/internal/checkpoint"
 	"tune/internal/tokenizer"
 	"tune/internal/torch"
 )
@@ -27,7 +28,11 @@ func pocketPlanner(t *testing.T, limit, free int64) *planner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPlanner(cfg, pocketDir, torch.CPU, rows, nil)
+	model, err := checkpoint.ReadConfig(pocketDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPlanner(cfg, model, torch.CPU, rows, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

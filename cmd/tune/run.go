@@ -14,6 +14,7 @@ import (
 	"tune/configs"
 	"tune/datasets"
 	"tune/internal/chart"
+	"tune/internal/checkpoint"
 	"tune/internal/files"
 	"tune/internal/machine"
 	"tune/internal/model"
@@ -65,8 +66,8 @@ type session struct {
 	store    *runstore.Store
 	row      runstore.Run
 	out      *console
-	dir      string // where the run's files go
-	modelDir string // of the base model: model.path, or its place in the cache
+	dir      string      // where the run's files go
+	model    *foundModel // the base model
 	began    time.Time
 	loading  time.Duration
 	saving   time.Duration
@@ -79,7 +80,10 @@ type session struct {
 // train opens the database, makes the run's row, trains, and writes how it ended, whatever happens.
 func train(ctx context.Context, c *cli.Context, cfg *configs.Config) error {
 	began := time.Now()
-	store, err := runstore.Open(cfg.Output.Database)
+	if err := checkOutputDir(cfg.Output.Dir); err != nil {
+		return err
+	}
+	store, err := openStore("output.database", cfg.Output.Database)
 	if err != nil {
 		return err
 	}
@@ -174,14 +178,9 @@ func (r *session) work(ctx context.Context) error {
 	if err := r.findModel(ctx); err != nil {
 		return err
 	}
-	tok, err := tokenizer.Open(r.modelDir)
-	if err != nil {
-		return badInput{err, "model.path must name a Hugging Face model folder (config.json, tokenizer, safetensors) or a model of the Hub (org/name)"}
-	}
-	if len(cfg.Sample.Prompts) > 0 {
-		if _, _, err := tok.Chat([]tokenizer.Message{{Role: "user", Content: "Hello"}}, true); err != nil {
-			return badInput{fmt.Errorf("sample.prompts: %w", err), ""}
-		}
+	tok := r.model.tok
+	if err := checkPrompts(cfg, tok); err != nil {
+		return err
 	}
 	for _, warning := range cfg.Warnings() {
 		if err := r.warn(ctx, "config", warning); err != nil {
@@ -198,22 +197,22 @@ func (r *session) work(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := fits(r.model.config, rows, validation); err != nil {
+		return err
+	}
 	if err := r.predict(ctx, device, rows, validation); err != nil {
 		return err
 	}
-	hashes := hashInBackground(r.modelDir, rows, validation)
+	if err := r.fetchWeights(ctx); err != nil {
+		return err
+	}
+	hashes := hashInBackground(r.model.dir, rows, validation)
 
 	return torch.Run(func(s *torch.Scope) error {
-		m, err := model.Load(s, r.modelDir, model.Options{DType: dtype, Device: device,
+		m, err := model.Load(s, r.model.dir, model.Options{DType: dtype, Device: device,
 			Random: cfg.Model.Init == "random", Seed: cfg.Seed})
 		if err != nil {
 			return loadError(err)
-		}
-		if tok.VocabSize() > int(m.Config.VocabSize) {
-			return badInput{fmt.Errorf("%s: the tokenizer has %d ids, the model %d", cfg.Model.Path, tok.VocabSize(), m.Config.VocabSize), ""}
-		}
-		if err := fits(m, rows, validation); err != nil {
-			return err
 		}
 		total := m.Config.Count()
 		var adapter *adapters.Adapter
@@ -243,23 +242,47 @@ func (r *session) work(ctx context.Context) error {
 	})
 }
 
-// findModel fetches a model of the Hub where model.path names one, and records which commit it is of.
+// findModel finds the model that model.path names, without its weights, and records which commit of the Hub it is of.
 func (r *session) findModel(ctx context.Context) (err error) {
-	var commit string
-	r.modelDir, commit, err = resolveModel(ctx, r.out.err, r.cfg.Model.Path, r.cfg.Model.Revision)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("%w while fetching %s: the next run goes on where it stopped", trainer.ErrInterrupted, r.cfg.Model.Path)
-	case err != nil || commit == "":
-		return err
+	path := r.cfg.Model.Path
+	r.model, err = findModel(ctx, r.out.err, "model.path: "+path, path, r.cfg.Model.Revision, true)
+	if err != nil || r.model.commit == "" {
+		return r.whileFetching(ctx, err)
 	}
-	r.row.ModelRevision = commit
+	r.row.ModelRevision = r.model.commit
 	return r.store.UpdateRun(ctx, r.row) // now: what fails from here on fails with this model
+}
+
+// fetchWeights brings what the run begins with; a random start needs none.
+func (r *session) fetchWeights(ctx context.Context) error {
+	if r.cfg.Model.Init == "random" {
+		return nil
+	}
+	return r.whileFetching(ctx, r.model.fetchWeights(ctx, r.out.err))
+}
+
+// whileFetching tells an interrupt from a failure.
+func (r *session) whileFetching(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w while fetching %s: the next run goes on where it stopped", trainer.ErrInterrupted, r.cfg.Model.Path)
+	}
+	return err
+}
+
+// checkPrompts refuses sample.prompts where the model's template cannot write them.
+func checkPrompts(cfg *configs.Config, tok *tokenizer.Tokenizer) error {
+	if len(cfg.Sample.Prompts) == 0 {
+		return nil
+	}
+	if _, _, err := tok.Chat([]tokenizer.Message{{Role: "user", Content: "Hello"}}, true); err != nil {
+		return badInput{fmt.Errorf("sample.prompts: %w", err), ""}
+	}
+	return nil
 }
 
 // predict plans the run and refuses one that cannot fit.
 func (r *session) predict(ctx context.Context, device torch.Device, rows, validation *datasets.Dataset) error {
-	p, err := newPlanner(r.cfg, r.modelDir, device, rows, validation)
+	p, err := newPlanner(r.cfg, r.model.config, device, rows, validation)
 	if err != nil {
 		return err
 	}
@@ -299,15 +322,15 @@ func (r *session) warn(ctx context.Context, kind, message string) error {
 }
 
 // fits refuses rows that are longer than the model reaches.
-func fits(m *model.Model, sets ...*datasets.Dataset) error {
+func fits(c *checkpoint.Config, sets ...*datasets.Dataset) error {
 	for _, d := range sets {
 		if d == nil {
 			continue
 		}
 		for _, row := range d.Samples {
-			if n := int64(len(row.InputIDs)); n > m.Config.MaxPositionEmbeddings {
+			if n := int64(len(row.InputIDs)); n > c.MaxPositionEmbeddings {
 				return badInput{fmt.Errorf("%s:%d: the row has %d tokens, the model reaches %d (max_position_embeddings)",
-					d.Path, row.Line, n, m.Config.MaxPositionEmbeddings), "a smaller data.max_length cuts such rows"}
+					d.Path, row.Line, n, c.MaxPositionEmbeddings), "a smaller data.max_length cuts such rows"}
 			}
 		}
 	}
@@ -404,7 +427,7 @@ func (r *session) save(ctx context.Context, s *torch.Scope, m *model.Model, adap
 			dtype = torch.Float32
 		}
 		err = files.ReplaceDir(r.artifact, func(dir string) error {
-			if err := copyTokenizer(r.modelDir, dir); err != nil {
+			if err := copyTokenizer(r.model.dir, dir); err != nil {
 				return err
 			}
 			return m.Save(s, dir, dtype)

@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/urfave/cli/v2"
 
 	"tune/adapters"
+	"tune/configs"
+	"tune/internal/adapterfile"
+	"tune/internal/checkpoint"
 	"tune/internal/machine"
 	"tune/internal/model"
 	"tune/internal/tokenizer"
@@ -59,7 +63,7 @@ func flags(lists ...[]cli.Flag) (all []cli.Flag) {
 // voiceFlags say which model answers.
 func voiceFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "run", Usage: "a `RUN`: an id or the start of one, a name, or last"},
+		&cli.StringFlag{Name: "run", Usage: "a `RUN`: an id or the start of one, a name, or last, the newest that has left an adapter or a model"},
 		&cli.StringFlag{Name: "model", Usage: "a model `FOLDER`, or a name on the Hub such as google/gemma-3-1b-it"},
 		&cli.StringFlag{Name: "adapter", Usage: "an adapter `FOLDER`, PEFT's or MLX's, for --model"},
 		&cli.BoolFlag{Name: "no-adapter", Usage: "the base model alone of --run"},
@@ -73,6 +77,15 @@ func voiceFlags() []cli.Flag {
 func findVoice(ctx context.Context, c *cli.Context) (*voice, error) {
 	if err := errors.Join(oneOf(c, "dtype", "auto", "bfloat16", "float32"), atLeast(c, "threads", 0)); err != nil {
 		return nil, err
+	}
+	if n := c.Int("threads"); n > configs.MaxThreads() {
+		return nil, badInput{fmt.Errorf("%s: --threads: must be at most %d, got %d: this machine has %d logical CPUs", commandOf(c),
+			configs.MaxThreads(), n, runtime.NumCPU()), "--threads 0 takes one a core"}
+	}
+	if c.Command.Name == "bench" { // a database that cannot be written would lose what was measured
+		if err := checkDatabase("--db", c.String("db")); err != nil {
+			return nil, err
+		}
 	}
 	from, err := sourceOf(c)
 	if err != nil {
@@ -99,16 +112,43 @@ func findVoice(ctx context.Context, c *cli.Context) (*voice, error) {
 	}
 	v.dtype = chooseDType(c.String("dtype"), v.device)
 	torch.SetThreads(cmp.Or(c.Int("threads"), machine.PhysicalCores()))
-	if from.hub {
-		if v.dir, v.commit, err = resolveModel(ctx, c.App.ErrWriter, from.model, from.revision); err != nil {
-			return nil, err
+	what := "--model " + from.model
+	if from.run != "" {
+		what = "run " + from.run + ": its model " + from.model
+	}
+	found, err := findModel(ctx, c.App.ErrWriter, what, from.model, from.revision, from.hub)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.checkAdapter(found.config); err != nil {
+		return nil, err
+	}
+	if err := found.fetchWeights(ctx, c.App.ErrWriter); err != nil {
+		return nil, err
+	}
+	v.tok, v.dir, v.commit, v.from.model = found.tok, found.dir, found.commit, found.dir
+	return v, nil
+}
+
+// checkAdapter refuses an adapter that is none, or is for another model, before the weights are fetched and loaded.
+func (v *voice) checkAdapter(config *checkpoint.Config) error {
+	if v.from.adapter == "" {
+		return nil
+	}
+	adapter, err := adapterfile.Read(v.from.adapter)
+	if err == nil {
+		if err = adapters.Fits(adapter, config); err != nil {
+			err = fmt.Errorf("%s: %w", v.from.adapter, err)
 		}
 	}
-	v.from.model = v.dir
-	if v.tok, err = tokenizer.Open(v.dir); err != nil {
-		return nil, badInput{err, "a model is a Hugging Face folder: config.json, tokenizer and safetensors"}
+	if err != nil {
+		what := "--adapter"
+		if v.from.run != "" {
+			what = "run " + v.from.run + ": its adapter"
+		}
+		return badInput{fmt.Errorf("%s: %w", what, err), ""}
 	}
-	return v, nil
+	return nil
 }
 
 // check refuses a conversation that the model's template cannot write.
