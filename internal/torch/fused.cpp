@@ -9,6 +9,7 @@
 #include "rows.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
@@ -25,6 +26,10 @@
 using namespace tune;
 using torch::autograd::Node;
 using torch::autograd::variable_list;
+
+// Recordings of operators (record.cpp) and libtorch's profilers see a kernel of ours under this name. It stands around
+// our own loops only, so that libtorch's operators beside them are counted as well.
+#define RECORD(name) RECORD_FUNCTION("tune::" name, std::vector<c10::IValue>())
 
 namespace {
 
@@ -110,6 +115,7 @@ struct NormBackward : Node {
   void release_variables() override { x = w = r = cos = sin = at::Tensor(); }
 
   variable_list apply(variable_list &&grads) override {
+    RECORD("norm_backward");
     const at::Tensor dy = grads[0].contiguous();
     const int64_t width = dy.size(-1), n = dy.numel() / width;
     at::Tensor dx = at::empty_like(dy), dw;
@@ -221,6 +227,7 @@ struct GatedGELUBackward : Node {
   void release_variables() override { gate = up = at::Tensor(); }
 
   variable_list apply(variable_list &&grads) override {
+    RECORD("gated_gelu_backward");
     const at::Tensor dy = grads[0].contiguous();
     at::Tensor dgate = at::empty_like(gate), dup = at::empty_like(up);
     const int64_t total = dy.numel(), pieces = (total + piece - 1) / piece;
@@ -278,6 +285,7 @@ struct Layout {
 
   // spread turns x (N, H, E) into (B, H, T, E), with zeros behind a sequence's end.
   at::Tensor spread(const at::Tensor &x) const {
+    RECORD("spread");
     const int64_t heads = x.size(1), bytes = x.size(2) * x.element_size();
     at::Tensor y = at::empty({sequences, heads, longest, x.size(2)}, x.options());
     const char *from = static_cast<const char *>(x.data_ptr());
@@ -295,6 +303,7 @@ struct Layout {
 
   // gather turns x (B, H, T, E) into (N, H, E).
   at::Tensor gather(const at::Tensor &x, int64_t n, int64_t heads, int64_t e) const {
+    RECORD("gather");
     const int64_t bytes = e * x.element_size();
     at::Tensor y = at::empty({n, heads, e}, x.options());
     const char *from = static_cast<const char *>(x.data_ptr());
@@ -316,6 +325,7 @@ struct Layout {
 // may look at: none behind a sequence's end.
 template <typename F>
 void each_query(const Layout &l, int64_t kv, int64_t group, int64_t window, const F &f) {
+  RECORD("each_query");
   const int64_t t = l.longest, rows_of_sequence = kv * group * t;
   parallel(l.sequences * rows_of_sequence, 8 * t, [&](int64_t begin, int64_t end) {
     std::vector<float> b(3 * t);
@@ -452,6 +462,7 @@ void add_product(at::Tensor &y, const at::Tensor &low, const at::Tensor &b) {
     y.copy_(at::add(y.to(at::kFloat), at::mm(low, b)));
     return;
   }
+  RECORD("add_product");
   // In bfloat16 the product is never written: a row's update has few terms, and is added where the row is widened.
   const at::Tensor wide = b.contiguous();
   const int64_t n = y.size(0), out = y.size(1), rank = low.size(1), stride = low.stride(0);
@@ -616,11 +627,17 @@ void cross_entropy(at::Tensor &logits, const at::Tensor &labels, int64_t m, doub
 extern "C" {
 
 tune_tensor tune_norm(tune_tensor x, tune_tensor w, tune_tensor residual, tune_tensor cos, tune_tensor sin, double eps) {
-  return make([&]() -> at::Tensor { return norm(ref(x), optional(w), optional(residual), optional(cos), optional(sin), eps); });
+  return make([&]() -> at::Tensor {
+    RECORD("norm");
+    return norm(ref(x), optional(w), optional(residual), optional(cos), optional(sin), eps);
+  });
 }
 
 tune_tensor tune_gated_gelu(tune_tensor gate, tune_tensor up) {
-  return make([&]() -> at::Tensor { return gated_gelu(ref(gate), ref(up)); });
+  return make([&]() -> at::Tensor {
+    RECORD("gated_gelu");
+    return gated_gelu(ref(gate), ref(up));
+  });
 }
 
 tune_tensor tune_attention(tune_tensor q, tune_tensor k, tune_tensor v, const int64_t *starts, int sequences, int64_t window,
@@ -636,6 +653,7 @@ tune_tensor tune_attention(tune_tensor q, tune_tensor k, tune_tensor v, const in
 
 int tune_cross_entropy(tune_tensor logits, tune_tensor labels, int64_t rows, double cap, tune_tensor sum, int gradient) {
   return guard(0, [&]() -> int {
+    RECORD("cross_entropy");
     at::NoGradGuard no_grad;
     cross_entropy(ref(logits), ref(labels), rows, cap, ref(sum), gradient != 0);
     return 1;

@@ -4,6 +4,7 @@
 #include "rows.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #if TORCH_VERSION_MAJOR >= 2
 #include <ATen/detail/MPSHooksInterface.h>
 #endif
@@ -252,6 +253,7 @@ int tune_adamw(tune_tensor param, tune_tensor grad, tune_tensor m, tune_tensor v
     auto &g = ref(grad);
     double correction1 = 1 - std::pow(beta1, step), correction2 = 1 - std::pow(beta2, step);
     if (p.device().is_cpu()) {
+      RECORD_FUNCTION("tune::adamw", std::vector<c10::IValue>());
       float *to = p.data_ptr<float>(), *first = ref(m).data_ptr<float>(), *second = ref(v).data_ptr<float>();
       const float *from = g.data_ptr<float>();
       at::parallel_for(0, p.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
