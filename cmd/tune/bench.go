@@ -42,13 +42,14 @@ func benchCommand() *cli.Command {
 		Action: bench,
 		Subcommands: []*cli.Command{
 			{Name: "list", Usage: "list what was measured", Flags: shared, Action: listBenchmarks},
+			benchTrainCommand(), benchProductsCommand(),
 		},
 	}
 }
 
 func bench(c *cli.Context) error {
 	if word := c.Args().First(); word != "" {
-		return badInput{fmt.Errorf("tune bench: unknown command %q", word), didYouMean("tune bench ", word, []string{"list"}, "--model and --run name what is measured")}
+		return badInput{fmt.Errorf("tune bench: unknown command %q", word), didYouMean("tune bench ", word, []string{"list", "train", "products"}, "--model and --run name what is measured")}
 	}
 	if err := errors.Join(atLeast(c, "prefill", 1), atLeast(c, "decode", 1), atLeast(c, "repetitions", 1), oneForm(c)); err != nil {
 		return err
