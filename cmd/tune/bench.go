@@ -33,7 +33,8 @@ func benchCommand() *cli.Command {
 			"slowest and the fastest. The measurement goes to the database (runs.db); tune bench list shows all.\n\n" +
 			"   tune bench --model models/pocket\n" +
 			"   tune bench --run last --markdown\n" +
-			"   tune bench list",
+			"   tune bench list\n\n" +
+			"tune bench train measures training steps, tune bench products the matrix products in them.",
 		Flags: flags(voiceFlags(), []cli.Flag{
 			&cli.IntFlag{Name: "prefill", Usage: "`N` tokens of prompt", Value: 512},
 			&cli.IntFlag{Name: "decode", Usage: "`N` tokens to write after the first", Value: 128},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -167,6 +168,11 @@ func (r *diagnosis) lookAtBLAS() {
 		case blasPthread:
 			r.warn("OpenBLAS's own threads fight with libtorch's for the cores, which makes training many times slower: "+
 				r.BLAS, blasFix)
+		}
+		// Debian's names for BLAS play no part where libtorch brings its own.
+		if slow, fixes := slowBLASLinks("/etc/alternatives"); r.BLAS != "" && len(slow) > 0 {
+			r.warn("not every BLAS library is OpenBLAS's OpenMP build: "+strings.Join(slow, ", "),
+				"apt-get install libopenblas0-openmp if it is not there, then "+strings.Join(fixes, "; "))
 		}
 	}
 	if blasKind(r.BLAS) != blasOther {
