@@ -168,6 +168,9 @@ func measureTraining(ctx context.Context, cfg *configs.Config, profile bool) (*t
 	if device == torch.CPU && !keepsBlocks(device, config, cfg) { // as tune run does
 		torch.ReturnBlocks(blockBytes)
 	}
+	if err := fits(config, rows); err != nil {
+		return nil, err
+	}
 	steps := trainer.Steps(datasets.NewBatcher(rows, batchOptions(cfg)).BatchesPerEpoch(), cfg.Train)
 	watch := &stopwatch{steps: steps, profile: profile}
 	defer watch.stopRecording()
@@ -176,9 +179,6 @@ func measureTraining(ctx context.Context, cfg *configs.Config, profile bool) (*t
 		m, err := model.Load(s, cfg.Model.Path, model.Options{DType: dtype, Device: device})
 		if err != nil {
 			return loadError(err)
-		}
-		if err := fits(m, rows); err != nil {
-			return err
 		}
 		adapter, err := adapters.New(s, m, cfg.LoRA, cfg.Seed)
 		if err != nil {
