@@ -165,9 +165,6 @@ func measureTraining(ctx context.Context, cfg *configs.Config, profile bool) (*t
 	if err != nil {
 		return nil, err
 	}
-	if device == torch.CPU && !keepsBlocks(device, config, cfg) { // as tune run does
-		torch.ReturnBlocks(blockBytes)
-	}
 	if err := fits(config, rows); err != nil {
 		return nil, err
 	}
@@ -393,7 +390,7 @@ func (b *trainBenchmark) write(w io.Writer) error {
 	fmt.Fprintf(w, "%s on %s, %s, %s%s: %s\n\n", b.Model, b.Device, b.DType, countOf(b.Threads, "thread"), checkpointing, countOf(b.Steps, "step"))
 	memory := fmt.Sprintf("%.3f GB resident", b.PeakRSS)
 	if b.DevicePeak > 0 {
-		memory += fmt.Sprintf(", %.3f GB on the device", b.DevicePeak)
+		memory += fmt.Sprintf(", %.3f GB in tensors", b.DevicePeak)
 	}
 	s.writeFields(w, "", []field{
 		{"tokens/s", fmt.Sprintf("%.1f (%d in %.2f s)", b.TokensPerS, b.Tokens, b.Wall)},

@@ -165,7 +165,6 @@ func (p *planner) inputs(cfg *configs.Config) plan.Inputs {
 		Bucket: 1, ProcessBytes: max(0, p.process)}
 	switch p.device {
 	case torch.CPU:
-		in.HeapWaste = keepsBlocks(p.device, p.model, cfg)
 	case torch.MPS:
 		in.Bucket = 64
 	}
@@ -188,17 +187,6 @@ func (p *planner) inputs(cfg *configs.Config) plan.Inputs {
 		in.Evaluations = batchesOf(cfg, p.validation, datasets.BatchOptions{BatchSize: cfg.Train.BatchSize})
 	}
 	return in
-}
-
-// blockBytes is the size from which on a large model's tensors go back to the system when they are freed.
-const blockBytes = 256 << 10
-
-// keepsBlocks reports whether a run's freed tensors stay with the process for the next ones. A small model's do, since
-// handing them back costs it much of its time; of a large one they would keep a third more memory for no gain. Who asks
-// for checkpointing has chosen memory over time.
-func keepsBlocks(device torch.Device, c *checkpoint.Config, cfg *configs.Config) bool {
-	const large = 100e6 // parameters
-	return device == torch.CPU && torch.HeapKeepsBlocks() && c.Count() < large && !cfg.Train.GradientCheckpointing
 }
 
 // batchOptions is how a run puts rows into batches.
@@ -416,5 +404,4 @@ var partMeaning = map[string]string{
 	"activations": "kept for the backward pass of the largest batch",
 	"logits":      "of one block of target rows",
 	"working":     "made and dropped by operators",
-	"slack":       "holes between tensors, which the C library keeps",
 }

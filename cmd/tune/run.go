@@ -286,9 +286,6 @@ func (r *session) predict(ctx context.Context, device torch.Device, rows, valida
 	if err != nil {
 		return err
 	}
-	if device == torch.CPU && !keepsBlocks(device, p.model, r.cfg) {
-		torch.ReturnBlocks(blockBytes)
-	}
 	if r.plan, err = p.report(ctx, 100*time.Millisecond); err != nil {
 		return err
 	}

@@ -364,7 +364,7 @@ func (r *storedRun) memory() string {
 	}
 	text := bytesOf(r.PeakMemoryBytes) + " peak"
 	if r.DevicePeakMemoryBytes > 0 {
-		text += ", " + bytesOf(r.DevicePeakMemoryBytes) + " on the device"
+		text += ", " + bytesOf(r.DevicePeakMemoryBytes) + " in tensors"
 	}
 	if r.PredictedPeakMemoryBytes > 0 {
 		text += ", " + bytesOf(r.PredictedPeakMemoryBytes) + " predicted"

@@ -28,7 +28,7 @@ func (r *session) printSummary(wall time.Duration) {
 	}
 	memory := chart.FormatBytes(float64(sum.PeakMemory)) + " peak"
 	if sum.DevicePeak > 0 {
-		memory += ", " + chart.FormatBytes(float64(sum.DevicePeak)) + " on the device"
+		memory += ", " + chart.FormatBytes(float64(sum.DevicePeak)) + " in tensors"
 	}
 	line("memory", "%s", memory)
 	kind := "adapter"

@@ -9,9 +9,19 @@ import (
 // NoLoss is the target of a position that is not learned: PyTorch's ignore_index.
 const NoLoss = -100
 
-// chunkBytes bounds one float32 block of logits: 256 rows of Gemma 3's vocabulary of 262,144. Fewer rows
-// repack the head's weight too often, more only cost memory.
+// chunkBytes bounds the logits that exist at a time: 256 rows of Gemma 3's vocabulary of 262,144 in float32, 512 in
+// bfloat16. Fewer rows repack the head's weight too often, more only cost memory.
 const chunkBytes = 256 * 262144 * 4
+
+// chunkRows returns how many rows' logits exist at a time. Where the loss is composed of libtorch's operators they are
+// widened to float32.
+func chunkRows(vocabulary int64, o Options) int64 {
+	size := torch.Float32.Size()
+	if o.Device == torch.CPU {
+		size = o.DType.Size()
+	}
+	return max(1, chunkBytes/size/vocabulary)
+}
 
 // Logits returns the logits of every row of x (M, D), as float32 (M, V). x is a layer's output; the final
 // norm is applied here.
@@ -72,7 +82,9 @@ func (m *Model) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward b
 	var gradients []torch.Tensor
 	s.Grad(false, func() {
 		head := s.Cast(m.EmbedTokens, m.DType) // (V, D)
-		step := m.chunkRows
+		// Chunks of equal size: the weight is repacked for each, however few rows it has.
+		chunks := (padded + m.chunkRows - 1) / m.chunkRows
+		step := (padded + chunks - 1) / chunks
 		for at := int64(0); at < padded; at += step {
 			size := min(step, padded-at)
 			hidden, label := s.Narrow(h, 0, at, size), s.Narrow(target, 0, at, size)
@@ -93,26 +105,30 @@ func (m *Model) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward b
 // chunk adds the loss of some rows to sum and returns the gradient with respect to hidden (m, D), adding the
 // head's own to its gradient where the head is trained.
 func (m *Model) chunk(s *torch.Scope, hidden, label torch.Tensor, real int64, head, sum torch.Tensor, backward bool) torch.Tensor {
-	logits := s.Linear(hidden, head) // (m, V)
-	if !s.CrossEntropyTo(sum, logits, label, real, m.Config.FinalLogitSoftcapping, backward) {
-		logits = m.crossEntropy(s, logits, label, real, sum, backward)
+	var headGrad torch.Tensor
+	if backward && m.EmbedTokens.RequiresGrad() {
+		headGrad = s.GradOf(m.EmbedTokens)
 	}
+	if gradient, ok := s.HeadLoss(sum, hidden, head, headGrad, label, real, m.Config.FinalLogitSoftcapping, backward); ok {
+		return gradient
+	}
+	logits := m.crossEntropy(s, s.Linear(hidden, head), label, real, sum, backward) // (m, V)
 	if !backward {
 		return sum
 	}
-	if m.EmbedTokens.RequiresGrad() {
+	if headGrad.Defined() {
 		across := s.Transpose(logits, 0, 1) // (V, m)
 		if m.DType == torch.Float32 {
-			s.AddMM(s.GradOf(m.EmbedTokens), across, hidden)
+			s.AddMM(headGrad, across, hidden)
 		} else {
-			s.AddTo(s.GradOf(m.EmbedTokens), s.MatMul(across, hidden))
+			s.AddTo(headGrad, s.MatMul(across, hidden))
 		}
 	}
 	return s.MatMul(logits, head) // (m, D)
 }
 
-// crossEntropy is [torch.Scope.CrossEntropyTo] composed of libtorch's operators; it returns the gradient in the model's
-// dtype.
+// crossEntropy adds the loss of the first rows of logits (m, V) to sum and returns its gradient with respect to them, in
+// the model's dtype: what [torch.Scope.HeadLoss] does, composed of libtorch's operators.
 func (m *Model) crossEntropy(s *torch.Scope, logits, label torch.Tensor, real int64, sum torch.Tensor, backward bool) torch.Tensor {
 	weights := weigh(s, logits.Dim(0), real, m.Device)
 	logits = m.capped(s, logits)

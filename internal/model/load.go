@@ -40,7 +40,7 @@ func Load(s *torch.Scope, dir string, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Config: *config, DType: o.DType, Device: o.Device, Bucket: 1, layer: layerFuncs[config.Family], chunkRows: max(1, chunkBytes/4/config.VocabSize)}
+	m := &Model{Config: *config, DType: o.DType, Device: o.Device, Bucket: 1, layer: layerFuncs[config.Family], chunkRows: chunkRows(config.VocabSize, o)}
 	if o.Device == torch.MPS {
 		m.Bucket = 64
 	}

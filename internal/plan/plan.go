@@ -29,7 +29,6 @@ type Inputs struct {
 	ElementSize    int64 // bytes of an activation and of a frozen weight: 2 in bfloat16, 4 in float32
 	FusedAttention bool  // libtorch's kernel, which keeps no scores
 	MeanKeepsInput bool  // as libtorch 1's: a norm then keeps the squares of its input as well
-	HeapWaste      bool  // the tensors of a step lie in a heap with holes; see torch.HeapKeepsBlocks
 	Bucket         int64 // the multiple that lengths are filled up to
 	ProcessBytes   int64 // what the process holds before the model is loaded: libtorch, the rows, the tokenizer
 }
@@ -50,8 +49,6 @@ const (
 	// operatorBytes is what a step adds to the process besides its tensors: the code of the operators, which the system
 	// reads from libtorch's files when they are first called, and the buffers in which BLAS packs matrices.
 	operatorBytes = 17 << 20
-	// heapWaste is the share of a step's tensors that a heap holds beyond them, in holes: 1 in so many.
-	heapWaste = 2
 )
 
 // Predict returns the peak memory of a run: what stays from the first step to the last, and on top of that what the
@@ -89,14 +86,9 @@ func Predict(in Inputs) Prediction {
 	if update := (needs{working: 4 * trained}); update.total() > most.total() {
 		most = update
 	}
-	slack := int64(0)
-	if in.HeapWaste {
-		slack = most.total() / heapWaste
-	}
 	p := Prediction{Parts: []Part{
 		{"process", in.ProcessBytes + operatorBytes}, {"weights", weights}, {"adapter", adapter}, {"gradients", 4 * trained},
 		{"optimizer", 8 * trained}, {"activations", most.activations}, {"logits", most.logits}, {"working", most.working},
-		{"slack", slack},
 	}}
 	for _, part := range p.Parts {
 		p.Bytes += part.Bytes

@@ -89,19 +89,11 @@ func ProcessMemory() Memory {
 	return Memory{int64(now), int64(peak)}
 }
 
-// HeapKeepsBlocks reports whether the C library keeps the freed blocks of CPU tensors for reuse, as glibc does below 32
-// MiB. Tensors of the next layer have other sizes and fall between them, so a process holds about half as much again
-// as its activations need; see ReturnBlocks.
-func HeapKeepsBlocks() bool { return C.tune_heap_keeps_blocks() != 0 }
+// CPU tensors lie in a pool of ours (pool.cpp) from the first one on.
+func init() { C.tune_use_pool() }
 
-// ReturnBlocks has the C library return freed blocks of so many bytes and more to the system at once, for the whole
-// process. Each new block then costs page faults, which the products of a large model hide and those of a small one do
-// not: training a model of 8 M parameters took nearly twice as long, one of 270 M as long as before. A C library that keeps
-// no blocks needs no such call: it does nothing there.
-func ReturnBlocks(bytes int64) { C.tune_return_blocks(C.int64_t(bytes)) }
-
-// DeviceMemory returns the bytes that tensors hold on d and d's allocator has taken from the system. On the
-// CPU all are -1: see ProcessMemory.
+// DeviceMemory returns the bytes that tensors hold on d and, on a GPU, what d's allocator has taken from the system; -1
+// for what cannot be told. On the CPU the process holds more: see ProcessMemory.
 func (d Device) DeviceMemory() (m Memory, reserved int64) {
 	var now, peak, taken C.int64_t
 	C.tune_memory(C.int(d), &now, &peak, &taken)

@@ -79,21 +79,21 @@ func (s *Scope) FlatAttention(q, k, v Tensor, starts []int64, window int64, scal
 		C.int(len(starts)-1), C.int64_t(window), C.double(scale), C.double(cap)), q, k, v), true
 }
 
-// CrossEntropyTo adds to sum, a float32 tensor of one element, the cross entropy of the first rows of logits (M, V), in
-// nats; labels (M, 1) are int64. With gradient it puts the gradient with respect to logits in their place: softmax minus
-// one-hot, zeros behind the first rows. With a cap above 0 the logits go through SoftCap first. It reports false, and does
-// nothing, where this device or dtype has no such kernel.
-func (s *Scope) CrossEntropyTo(sum, logits, labels Tensor, rows int64, cap float64, gradient bool) bool {
-	if !fusible(logits) {
-		return false
+// HeadLoss adds to sum, a float32 tensor of one element, the cross entropy of the first rows of h (M, D) through the head
+// (V, D), in nats; labels (M, 1) are int64. With a cap above 0 the logits go through SoftCap first. With gradient it
+// returns the gradient with respect to h, zeros behind the first rows, and adds the head's own to headGrad, which is none
+// where the head is not trained. ok is false, and nothing done, where this device or dtype has no such kernel.
+func (s *Scope) HeadLoss(sum, h, head, headGrad, labels Tensor, rows int64, cap float64, gradient bool) (dh Tensor, ok bool) {
+	if !fusible(h, head) || h.DType() != head.DType() {
+		return Tensor{}, false
 	}
-	if s.ready("cross_entropy", sum, logits, labels) {
-		wanted := 0
-		if gradient {
-			wanted = 1
-		}
-		s.check("cross_entropy", C.tune_cross_entropy(logits.shim(), labels.shim(), C.int64_t(rows), C.double(cap), sum.shim(),
-			C.int(wanted)) != 0, logits, labels)
+	if !s.ready("head_loss", sum, h, head, labels) {
+		return Tensor{}, true
 	}
-	return true
+	wanted := 0
+	if gradient {
+		wanted = 1
+	}
+	return s.adopt("head_loss", C.tune_head_loss(h.shim(), head.shim(), headGrad.shim(), labels.shim(), C.int64_t(rows), C.double(cap),
+		sum.shim(), C.int(wanted)), h, head, labels), true
 }

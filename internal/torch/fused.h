@@ -13,7 +13,8 @@ tune_tensor tune_norm(tune_tensor x, tune_tensor w, tune_tensor residual, tune_t
 tune_tensor tune_gated_gelu(tune_tensor gate, tune_tensor up);
 tune_tensor tune_attention(tune_tensor q, tune_tensor k, tune_tensor v, const int64_t *starts, int sequences, int64_t window,
                            double scale, double cap);
-int tune_cross_entropy(tune_tensor logits, tune_tensor labels, int64_t rows, double cap, tune_tensor sum, int gradient);
+tune_tensor tune_head_loss(tune_tensor h, tune_tensor head, tune_tensor head_grad, tune_tensor labels, int64_t rows, double cap,
+                           tune_tensor sum, int gradient);
 
 // On every device: n linear layers that read the same input, each with an adapter beside its weight.
 int tune_adapted(tune_tensor x, int n, tune_tensor *w, tune_tensor *a, tune_tensor *b, const double *scale, tune_tensor *out);

@@ -77,7 +77,11 @@ INLINE float folded(const float *acc) {
 constexpr float gelu_a = 1.5957691216057308f;  // 2·√(2/π)
 constexpr float gelu_b = 0.044715f;
 
-INLINE float gelu_sigmoid(float x) { return 1.0f / (1.0f + exp_of(-gelu_a * (x + gelu_b * x * x * x))); }
+// Behind 60 the sigmoid is 1e-26; its products stay clear of the numbers too small for fast arithmetic.
+INLINE float gelu_sigmoid(float x) {
+  float u = -gelu_a * (x + gelu_b * x * x * x);
+  return 1.0f / (1.0f + exp_of(u > 60.0f ? 60.0f : u));
+}
 
 }  // namespace
 

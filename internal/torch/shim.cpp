@@ -20,9 +20,6 @@
 #include <cstdio>
 #include <unistd.h>
 #endif
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
 #include <sys/resource.h>
 
 // The allocator's header needs CUDA's own; only an installation that was built with CUDA has both.
@@ -298,6 +295,7 @@ tune_tensor tune_rms_norm(tune_tensor x, tune_tensor weight, double eps) {
 
 void tune_memory(int device, int64_t *now, int64_t *peak, int64_t *reserved) {
   *now = *peak = *reserved = -1;
+  if (device == TUNE_CPU) tune_pool_figures(now, peak);
   guard_void([&] {
 #ifdef TUNE_CUDA_MEMORY
     if (device == TUNE_CUDA) {
@@ -329,22 +327,6 @@ int64_t tune_device_memory_limit(int device) {
     (void)device;
     return -1;
   });
-}
-
-int tune_heap_keeps_blocks(void) {
-#if defined(__GLIBC__)
-  return 1;
-#else
-  return 0;
-#endif
-}
-
-void tune_return_blocks(int64_t bytes) {
-#if defined(__GLIBC__)
-  mallopt(M_MMAP_THRESHOLD, static_cast<int>(bytes));
-#else
-  (void)bytes;
-#endif
 }
 
 void tune_process_memory(int64_t *now, int64_t *peak) {

@@ -49,8 +49,9 @@ tune_tensor tune_rms_norm(tune_tensor x, tune_tensor weight, double eps);
 // Bytes; -1 where this libtorch or this device cannot tell.
 void tune_memory(int device, int64_t *now, int64_t *peak, int64_t *reserved);
 int64_t tune_device_memory_limit(int device);
-int tune_heap_keeps_blocks(void);
-void tune_return_blocks(int64_t bytes);
+// Has CPU tensors made in a pool of our own from now on; its bytes in tensors, and the most there have been.
+void tune_use_pool(void);
+void tune_pool_figures(int64_t *now, int64_t *peak);
 void tune_process_memory(int64_t *now, int64_t *peak);
 
 int tune_threads(void);
