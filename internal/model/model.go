@@ -17,13 +17,25 @@ type Model struct {
 
 	DType  torch.DType  // of activations; weights are kept in it, or in float32 when they are trained
 	Device torch.Device // of weights and activations
-	// Bucket is the multiple that lengths are filled up to. On MPS each new shape compiles and keeps a kernel,
-	// so a growing set of shapes leaks memory; elsewhere it is 1.
+	// Bucket is the multiple that lengths are filled up to; see the function.
 	Bucket int64
 
 	layer     layerFunc // the family's
 	ropes     ropeTables
 	chunkRows int64 // target rows whose logits exist at a time
+}
+
+// Bucket returns the multiple that lengths are filled up to. On MPS each new shape compiles and keeps a kernel, so a
+// growing set of shapes leaks memory. On the CPU oneDNN compiles a product of bfloat16 matrices for each shape, in a
+// millisecond or two, and keeps it as well.
+func Bucket(device torch.Device, dtype torch.DType) int64 {
+	switch {
+	case device == torch.MPS:
+		return 64
+	case device == torch.CPU && dtype == torch.BFloat16:
+		return 16
+	}
+	return 1
 }
 
 // layerFunc runs decoder layer i of a family on x (N, D).
@@ -155,7 +167,7 @@ func (m *Model) attend(s *torch.Scope, i int, x torch.Tensor, p *Pass) torch.Ten
 	}
 	scale := 1 / math.Sqrt(c.QueryPreAttnScalar)
 	if p.cache == nil {
-		if o, ok := s.FlatAttention(q, k, v, p.starts, m.window(l.kind), scale, c.AttnLogitSoftcapping); ok {
+		if o, ok := s.FlatAttention(q, k, v, p.starts, p.width, m.window(l.kind), scale, c.AttnLogitSoftcapping); ok {
 			return a.OProj.Forward(s, o)
 		}
 	}

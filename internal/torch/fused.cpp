@@ -803,13 +803,15 @@ tune_tensor tune_gated_gelu(tune_tensor gate, tune_tensor up) {
   });
 }
 
-tune_tensor tune_attention(tune_tensor q, tune_tensor k, tune_tensor v, const int64_t *starts, int sequences, int64_t window,
-                           double scale, double cap) {
+tune_tensor tune_attention(tune_tensor q, tune_tensor k, tune_tensor v, const int64_t *starts, int sequences, int64_t width,
+                           int64_t window, double scale, double cap) {
   return make([&]() -> at::Tensor {
     Layout l;
     l.starts.assign(starts, starts + sequences + 1);
     l.sequences = sequences;
-    for (int b = 0; b < sequences; b++) l.longest = std::max(l.longest, l.length(b));
+    l.longest = width;
+    for (int b = 0; b < sequences; b++)
+      TORCH_CHECK(l.length(b) >= 0 && l.length(b) <= width, "attention: a sequence of ", l.length(b), " tokens, width ", width);
     return attention(ref(q), ref(k), ref(v), std::move(l), window, scale, cap);
   });
 }

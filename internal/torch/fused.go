@@ -61,10 +61,11 @@ func (s *Scope) Adapted(x Tensor, layers ...Adapted) []Tensor {
 
 // FlatAttention is [Scope.Attention] within each sequence of a flat batch, with the mask by arithmetic: the sequence b
 // is rows starts[b] to starts[b+1], a query sees itself and what is before it, with a window above 0 the window-1 nearest
-// of them. ok is false where this device or dtype has no such kernel.
+// of them. They are worked on as sequences of width tokens, at least the longest of them. ok is false where this device or
+// dtype has no such kernel.
 //
 // Shapes: q (N, H, E), k and v (N, K, E) with H a multiple of K; result (N, H·E).
-func (s *Scope) FlatAttention(q, k, v Tensor, starts []int64, window int64, scale, cap float64) (o Tensor, ok bool) {
+func (s *Scope) FlatAttention(q, k, v Tensor, starts []int64, width, window int64, scale, cap float64) (o Tensor, ok bool) {
 	if !fusible(q, k, v) {
 		return Tensor{}, false
 	}
@@ -76,7 +77,7 @@ func (s *Scope) FlatAttention(q, k, v Tensor, starts []int64, window int64, scal
 		return Tensor{}, true
 	}
 	return s.adopt("attention", C.tune_attention(q.shim(), k.shim(), v.shim(), (*C.int64_t)(unsafe.Pointer(&starts[0])),
-		C.int(len(starts)-1), C.int64_t(window), C.double(scale), C.double(cap)), q, k, v), true
+		C.int(len(starts)-1), C.int64_t(width), C.int64_t(window), C.double(scale), C.double(cap)), q, k, v), true
 }
 
 // HeadLoss adds to sum, a float32 tensor of one element, the cross entropy of the first rows of h (M, D) through the head

@@ -11,8 +11,8 @@ extern "C" {
 // These work on CPU tensors of float32 or bfloat16. NULL leaves a part out.
 tune_tensor tune_norm(tune_tensor x, tune_tensor w, tune_tensor residual, tune_tensor cos, tune_tensor sin, double eps);
 tune_tensor tune_gated_gelu(tune_tensor gate, tune_tensor up);
-tune_tensor tune_attention(tune_tensor q, tune_tensor k, tune_tensor v, const int64_t *starts, int sequences, int64_t window,
-                           double scale, double cap);
+tune_tensor tune_attention(tune_tensor q, tune_tensor k, tune_tensor v, const int64_t *starts, int sequences, int64_t width,
+                           int64_t window, double scale, double cap);
 tune_tensor tune_head_loss(tune_tensor h, tune_tensor head, tune_tensor head_grad, tune_tensor labels, int64_t rows, double cap,
                            tune_tensor sum, int gradient);
 

@@ -161,7 +161,7 @@ func TestFlatAttention(t *testing.T) {
 						k, k64 := o.make(dtype, 1, n, kv, e)
 						v, v64 := o.make(dtype, 1, n, kv, e)
 						kernel := func() Tensor {
-							out, ok := o.s.FlatAttention(q, k, v, starts, window, 0.4, softCap)
+							out, ok := o.s.FlatAttention(q, k, v, starts, 24, window, 0.4, softCap)
 							if !ok {
 								t.Fatal("no kernel on the cpu")
 							}

@@ -29,7 +29,7 @@ void normalise_backward(float *dx, const float *dy, const float *x, const float 
 void rotate(float *y, const float *x, const float *cos, const float *sin, int64_t half);
 void rotate_back(float *dx, const float *dy, const float *cos, const float *sin, int64_t half);
 
-// y = gelu(gate)·up with the tanh form of GELU, and its gradients. dgate and dup may be gate and up.
+// y = gelu(gate)·up with the tanh form of GELU, and its gradients.
 void gated_gelu(float *y, const float *gate, const float *up, int64_t n);
 void gated_gelu_backward(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t n);
 
