@@ -17,6 +17,7 @@ import (
 	"tune/internal/chart"
 	"tune/internal/checkpoint"
 	"tune/internal/machine"
+	"tune/internal/model"
 	"tune/internal/plan"
 	"tune/internal/tokenizer"
 	"tune/internal/torch"
@@ -161,13 +162,8 @@ func newPlanner(cfg *configs.Config, c *checkpoint.Config, device torch.Device, 
 // inputs returns what a run with another config than the planner's would be predicted from.
 func (p *planner) inputs(cfg *configs.Config) plan.Inputs {
 	in := plan.Inputs{Model: p.model, Config: cfg, ElementSize: chooseDType(cfg.Model.DType, p.device).Size(),
-		FusedAttention: torch.HasSDPA() && p.device != torch.MPS, MeanKeepsInput: torch.MeanKeepsInput(),
-		Bucket: 1, ProcessBytes: max(0, p.process)}
-	switch p.device {
-	case torch.CPU:
-	case torch.MPS:
-		in.Bucket = 64
-	}
+		Fused: p.device == torch.CPU, FusedAttention: torch.HasSDPA() && p.device != torch.MPS, MeanKeepsInput: torch.MeanKeepsInput(),
+		Bucket: model.Bucket(p.device, chooseDType(cfg.Model.DType, p.device)), ProcessBytes: max(0, p.process)}
 	if p.device == torch.CUDA {
 		in.ProcessBytes = 0 // the device's memory is counted, which libtorch itself is not in
 	}

@@ -9,18 +9,19 @@ import (
 // NoLoss is the target of a position that is not learned: PyTorch's ignore_index.
 const NoLoss = -100
 
-// chunkBytes bounds the logits that exist at a time: 256 rows of Gemma 3's vocabulary of 262,144 in float32, 512 in
-// bfloat16. Fewer rows repack the head's weight too often, more only cost memory.
+// chunkBytes bounds one float32 block of logits where the loss is composed of libtorch's operators: 256 rows of Gemma 3's
+// vocabulary of 262,144. Fewer rows repack the head's weight too often, more only cost memory.
 const chunkBytes = 256 * 262144 * 4
 
-// chunkRows returns how many rows' logits exist at a time. Where the loss is composed of libtorch's operators they are
-// widened to float32.
-func chunkRows(vocabulary int64, o Options) int64 {
-	size := torch.Float32.Size()
-	if o.Device == torch.CPU {
-		size = o.DType.Size()
+// fusedRows bounds the rows of one pass over the head where a kernel keeps no logits.
+const fusedRows = 4096
+
+// chunkRows returns how many target rows the head takes at a time.
+func chunkRows(vocabulary int64, device torch.Device) int64 {
+	if device == torch.CPU {
+		return fusedRows
 	}
-	return max(1, chunkBytes/size/vocabulary)
+	return max(1, chunkBytes/torch.Float32.Size()/vocabulary)
 }
 
 // Logits returns the logits of every row of x (M, D), as float32 (M, V). x is a layer's output; the final

@@ -40,7 +40,7 @@ func Load(s *torch.Scope, dir string, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Config: *config, DType: o.DType, Device: o.Device, Bucket: Bucket(o.Device, o.DType), layer: layerFuncs[config.Family], chunkRows: chunkRows(config.VocabSize, o)}
+	m := &Model{Config: *config, DType: o.DType, Device: o.Device, Bucket: Bucket(o.Device, o.DType), layer: layerFuncs[config.Family], chunkRows: chunkRows(config.VocabSize, o.Device)}
 	m.build()
 	if o.Random {
 		m.randomise(s, o.Seed)

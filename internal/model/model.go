@@ -22,7 +22,7 @@ type Model struct {
 
 	layer     layerFunc // the family's
 	ropes     ropeTables
-	chunkRows int64 // target rows whose logits exist at a time
+	chunkRows int64 // target rows that the head takes at a time
 }
 
 // Bucket returns the multiple that lengths are filled up to. On MPS each new shape compiles and keeps a kernel, so a

@@ -9,8 +9,13 @@ import (
 // float is the size of a float32, in which norms, softmax, adapters and losses are computed.
 const float = 4
 
-// logitsBytes is internal/model's bound for one block of float32 logits.
-const logitsBytes = 256 * 262144 * float
+const (
+	// logitsBytes is internal/model's bound for one block of float32 logits.
+	logitsBytes = 256 * 262144 * float
+	// fusedRows and fusedBytes are the bounds of the kernel that keeps no logits: rows at a time, and a block of them.
+	fusedRows  = 4096
+	fusedBytes = 8 << 20
+)
 
 // needs is what one batch takes beyond what stays.
 type needs struct {
@@ -55,7 +60,11 @@ func (in *Inputs) evaluation(b Batch) needs {
 	// A few tensors of the widest kind live at a time, and every layer's output until the pass is over.
 	kept := int64(c.NumHiddenLayers+1)*b.Tokens*c.HiddenSize*in.ElementSize + in.shared(b)
 	head := needs{activations: kept, logits: in.head(b, false)}
-	wide := max(3*b.Tokens*c.IntermediateSize*float, in.scores(b))
+	size := int64(float)
+	if in.Fused {
+		size = in.ElementSize
+	}
+	wide := max(3*b.Tokens*c.IntermediateSize*size, in.scores(b))
 	if layer := (needs{activations: kept, working: wide}); layer.total() > head.total() {
 		return layer
 	}
@@ -74,16 +83,22 @@ func (in *Inputs) filled(b Batch) Batch {
 	return b
 }
 
-// shared returns what the layers of a batch share: a mask (T, T) and the rotary tables' rows for each kind of layer.
+// shared returns what the layers of a batch share: the rotary tables' rows for each kind of layer, and a mask (T, T) where
+// attention takes one.
 func (in *Inputs) shared(b Batch) int64 {
-	kinds := int64(len(in.Model.Rope))
-	return kinds * (b.Longest*b.Longest*float + 2*b.Tokens*in.Model.HeadDim*in.ElementSize)
+	kinds, mask := int64(len(in.Model.Rope)), b.Longest*b.Longest*float
+	if in.Fused {
+		mask = 0
+	}
+	return kinds * (mask + 2*b.Tokens*in.Model.HeadDim*in.ElementSize)
 }
 
-// layer returns the bytes that autograd keeps of one layer. A frozen weight needs no input in the backward pass; an
-// adapter's A needs its input in float32, which in float32 is the tensor itself and in bfloat16 a copy for each
-// adapter; its B needs (N, R). A norm keeps its input in float32. Gating keeps the gate, its GELU and the other
-// branch. Attention keeps its operands, filled up to (B, T), and softmax its result.
+// layer returns the bytes that autograd keeps of one layer.
+//
+// A frozen weight needs no input in the backward pass; an adapter's A needs its input, its B (N, R). A norm keeps its
+// input, gating the gate and the other branch, attention its operands, filled up to (B, T), and its weights. The kernels
+// of internal/torch keep these as they are; libtorch's operators widen norms, softmax and what A reads to float32, in
+// bfloat16 a copy each, and keep the GELU as well.
 func (in *Inputs) layer(layer int, b Batch) int64 {
 	c, e, n := in.Model, in.ElementSize, b.Tokens
 	d, f := c.HiddenSize, c.IntermediateSize
@@ -93,15 +108,18 @@ func (in *Inputs) layer(layer int, b Batch) int64 {
 	if layer < in.lowest() {
 		return n * d * e // nothing is trained here: only the output stays, until the pass is over
 	}
-	norm := func(width int64) int64 { // the input in float32, and its squares
-		if in.MeanKeepsInput {
+	norm := func(width int64) int64 {
+		switch {
+		case in.Fused:
+			return n * width * e
+		case in.MeanKeepsInput: // the squares as well
 			return 2 * n * width * float
 		}
 		return n * width * float
 	}
-	total := n*d*e + norm(d) // the layer's output and input_layernorm
-	if e == float {
-		total -= n * d * e // which reads the output of the layer below as it is
+	total := norm(d) // input_layernorm, which reads the output of the layer below
+	if !in.Fused && e != float {
+		total += n * d * e // and widens it
 	}
 	total += in.inputs(layer, b, d, "q_proj", "k_proj", "v_proj")
 	if c.Family == checkpoint.Gemma3 {
@@ -115,7 +133,10 @@ func (in *Inputs) layer(layer int, b Batch) int64 {
 	}
 	total += norm(d) // before the MLP: the sum in between
 	total += in.inputs(layer, b, d, "gate_proj", "up_proj")
-	total += 3 * n * f * e
+	total += 2 * n * f * e
+	if !in.Fused {
+		total += n * f * e
+	}
 	total += in.inputs(layer, b, f, "down_proj")
 	return total
 }
@@ -146,11 +167,17 @@ func (in *Inputs) inputs(layer int, b Batch, width int64, modules ...string) int
 			kept += b.Tokens * out * float // what the magnitudes multiply
 		}
 		if in.Config.LoRA.Dropout > 0 {
-			kept += b.Tokens * width * (float + 1) // what dropout left, and its mask
+			kept += b.Tokens * width * 2 * float // what dropout left, and its noise
+			if in.Config.LoRA.UseDoRA {
+				kept += b.Tokens * out * in.ElementSize // the base's product with what it left
+			}
 		}
 	}
 	if readers == 0 {
 		return 0
+	}
+	if in.Fused && in.Config.LoRA.Dropout == 0 && !in.Config.LoRA.UseDoRA {
+		return kept + b.Tokens*width*in.ElementSize // as it is, once
 	}
 	if in.ElementSize == float {
 		readers = 1 // one tensor serves all
@@ -164,11 +191,14 @@ func (in *Inputs) inputs(layer int, b Batch, width int64, modules ...string) int
 // scores returns what attention keeps of its (T, T) weights: softmax's result in float32, and in bfloat16 the copy that
 // the product with the values reads; with a cap also tanh's result.
 func (in *Inputs) scores(b Batch) int64 {
-	if in.FusedAttention && in.Model.AttnLogitSoftcapping == 0 {
+	if in.FusedAttention && !in.Fused && in.Model.AttnLogitSoftcapping == 0 {
 		return 0
 	}
 	each := int64(float)
-	if in.ElementSize != float {
+	switch {
+	case in.Fused:
+		each = in.ElementSize
+	case in.ElementSize != float:
 		each += in.ElementSize
 	}
 	if in.Model.AttnLogitSoftcapping > 0 {
@@ -177,35 +207,52 @@ func (in *Inputs) scores(b Batch) int64 {
 	return b.Rows * in.Model.NumAttentionHeads * b.Longest * b.Longest * each
 }
 
-// backward returns what the backward pass of a layer makes at a time: gradients of the gated branch in float32, or of
-// the scores.
+// backward returns what the backward pass of a layer makes at a time: gradients of the gated branch, in float32 or beside
+// a float32 copy of one, or of the scores.
 func (in *Inputs) backward(b Batch) int64 {
-	c := in.Model
-	gated := 3 * b.Tokens * c.IntermediateSize * float
-	if in.FusedAttention && c.AttnLogitSoftcapping == 0 {
-		return gated
+	c, e := in.Model, in.ElementSize
+	wide := b.Tokens * c.IntermediateSize
+	scores := b.Rows * c.NumAttentionHeads * b.Longest * b.Longest
+	if in.Fused {
+		gated := 3 * wide * e
+		if e != float {
+			gated += wide * float
+		}
+		return max(gated, scores*e+4*b.Tokens*c.NumAttentionHeads*c.HeadDim*e)
 	}
-	return max(gated, 3*b.Rows*c.NumAttentionHeads*b.Longest*b.Longest*float)
+	if in.FusedAttention && c.AttnLogitSoftcapping == 0 {
+		return 3 * wide * float
+	}
+	return 3 * float * max(wide, scores)
 }
 
-// head returns what the LM head takes: its input and gradient (M, D), and for one block of rows the logits in float32
-// and the temporary of their log-sum-exp, or what the soft cap makes in between.
+// head returns what the LM head takes: its input and gradient (M, D), and the logits of one block, of the vocabulary where
+// a kernel keeps none, otherwise of rows in float32 with the temporary of their log-sum-exp, or what the soft cap makes in
+// between.
 func (in *Inputs) head(b Batch, training bool) int64 {
-	c := in.Model
-	rows := min(b.Targets, max(1, logitsBytes/float/c.VocabSize))
-	blocks := int64(2)
-	if c.FinalLogitSoftcapping > 0 {
-		blocks = 3
-		if training {
-			blocks = 4
+	c, e := in.Model, in.ElementSize
+	total := int64(0)
+	if in.Fused {
+		rows := min(b.Targets, fusedRows)
+		width := min(c.VocabSize, max(2048, fusedBytes/(max(1, rows)*e)/512*512))
+		total = rows*width*e + b.Targets*c.HiddenSize*(3*e+float)
+	} else {
+		rows := min(b.Targets, max(1, logitsBytes/float/c.VocabSize))
+		blocks := int64(2)
+		if c.FinalLogitSoftcapping > 0 {
+			blocks = 3
+			if training {
+				blocks = 4
+			}
 		}
+		total = blocks*rows*c.VocabSize*float + 3*b.Targets*c.HiddenSize*float
 	}
-	total := blocks * rows * c.VocabSize * float
-	total += 3 * b.Targets * c.HiddenSize * float
 	if in.Config.Method == "full" && training {
-		total += c.VocabSize * c.HiddenSize * float // the product that is added to the head's gradient
-		if in.ElementSize != float {
-			total += c.VocabSize * c.HiddenSize * in.ElementSize // the head, rounded
+		if !in.Fused {
+			total += c.VocabSize * c.HiddenSize * float // the product that is added to the head's gradient
+		}
+		if e != float {
+			total += c.VocabSize * c.HiddenSize * e // the head, rounded
 		}
 	}
 	return total

@@ -27,6 +27,7 @@ type Inputs struct {
 	Evaluations []Batch
 
 	ElementSize    int64 // bytes of an activation and of a frozen weight: 2 in bfloat16, 4 in float32
+	Fused          bool  // the kernels of internal/torch, which keep and make less than libtorch's operators
 	FusedAttention bool  // libtorch's kernel, which keeps no scores
 	MeanKeepsInput bool  // as libtorch 1's: a norm then keeps the squares of its input as well
 	Bucket         int64 // the multiple that lengths are filled up to
@@ -48,7 +49,7 @@ type Prediction struct {
 const (
 	// operatorBytes is what a step adds to the process besides its tensors: the code of the operators, which the system
 	// reads from libtorch's files when they are first called, and the buffers in which BLAS packs matrices.
-	operatorBytes = 17 << 20
+	operatorBytes = 26 << 20
 )
 
 // Predict returns the peak memory of a run: what stays from the first step to the last, and on top of that what the
@@ -82,8 +83,9 @@ func Predict(in Inputs) Prediction {
 			most = n
 		}
 	}
-	// The update comes when the activations are gone and makes one temporary of the size of what is trained.
-	if update := (needs{working: 4 * trained}); update.total() > most.total() {
+	// The update comes when the activations are gone; composed of operators it makes a temporary of the size of what is
+	// trained.
+	if update := (needs{working: 4 * trained}); !in.Fused && update.total() > most.total() {
 		most = update
 	}
 	p := Prediction{Parts: []Part{

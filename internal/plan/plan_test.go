@@ -71,7 +71,7 @@ func TestPredictByHand(t *testing.T) {
 		logits = 4 * (2*2*1000 + 3*2*4)
 	)
 	want := map[string]int64{"process": 1000 + operatorBytes, "weights": 4 * parameters, "adapter": 4 * trained,
-		"gradients": 4 * trained, "optimizer": 8 * trained, "activations": layer + around, "logits": logits, "working": 0, "slack": 0}
+		"gradients": 4 * trained, "optimizer": 8 * trained, "activations": layer + around, "logits": logits, "working": 0}
 	p := Predict(in)
 	if got := parts(p); !maps.Equal(got, want) {
 		t.Errorf("%v\nwant %v", got, want)
@@ -84,13 +84,23 @@ func TestPredictByHand(t *testing.T) {
 		t.Errorf("%d bytes in all, want %d", p.Bytes, sum)
 	}
 
-	in.HeapWaste, in.MeanKeepsInput = true, true
+	in.MeanKeepsInput = true
 	got := parts(Predict(in))
 	if squares := got["activations"] - want["activations"]; squares != 4*(4*3*4+3*4+3*2) {
 		t.Errorf("the squares of four norms over 4, one over 2 heads of 2 and one over 1: %d bytes", squares)
 	}
-	if got["slack"] != (got["activations"]+got["logits"])/heapWaste {
-		t.Errorf("slack %d of %v", got["slack"], got)
+
+	in.Fused = true
+	// The input and the sum before the MLP, the normed input and A's result, what the two later norms read, q and k before
+	// their norms, q, k and v after them and the weights, gate and up.
+	const kept = 4 * (3*4 + 3*4 + 3*4 + 3*2 + 2*3*4 + 3*4 + 3*2 + 3*(4+2+2) + 2*3*3 + 2*3*8)
+	// The embedded tokens, cos and sin.
+	if got, want := parts(Predict(in))["activations"], int64(kept+4*(3*4+2*3*2)); got != want {
+		t.Errorf("with the kernels %d bytes of activations, want %d", got, want)
+	}
+	// 2 targets with the whole vocabulary as one block, and four rows of hidden numbers for each.
+	if got, want := parts(Predict(in))["logits"], int64(4*(2*1000+4*2*4)); got != want {
+		t.Errorf("with the kernels %d bytes of logits, want %d", got, want)
 	}
 }
 
