@@ -55,7 +55,7 @@ class Pool : public c10::Allocator {
   // allocate is const in libtorch before 2.3 and not from there on: one of these is the override.
   c10::DataPtr allocate(size_t n) const { return const_cast<Pool *>(this)->take(n); }
   c10::DataPtr allocate(size_t n) { return take(n); }
-  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  c10::DeleterFnPtr raw_deleter() const { return &release; }
   void copy_data(void *to, const void *from, std::size_t n) const { std::memcpy(to, from, n); }
 
   void figures(int64_t *now, int64_t *peak) {
