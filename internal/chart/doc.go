@@ -3,7 +3,7 @@
 // Figure writes one picture with three panels and Terminal returns the same three as lines of text:
 //
 //   - loss by step: every step faint, the debiased moving average (Smooth) on top, validation as diamonds;
-//   - memory by step, from zero: resident, and the device's own where there is one;
+//   - memory by step, from zero: resident, and in tensors where that is known;
 //   - wall time, one bar a run: load, train, evaluate, save and whatever none of them covers.
 //
 // Data may be ragged or broken: a NaN or infinite value is a gap, a negative duration counts as zero, a series

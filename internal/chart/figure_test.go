@@ -174,7 +174,7 @@ func TestFigureSaysWhatItShows(t *testing.T) {
 		have[f.text]++
 	}
 	for _, want := range []string{
-		"ranks", "3 runs", "Loss", "nats per target token", "Memory", "GB", "Wall time", "step", "resident", "device",
+		"ranks", "3 runs", "Loss", "nats per target token", "Memory", "GB", "Wall time", "step", "resident", "tensors",
 		"each step", "smoothed", "validation", "load", "train", "evaluate", "save", "other",
 		"bluey-r8", runs[1].Name, FormatDuration(runs[0].Seconds.Wall), FormatDuration(runs[2].Seconds.Wall),
 	} {

@@ -15,7 +15,7 @@ func (f *figure) memory(panel box) {
 		tone := f.theme.muted
 		f.keys(panel, right, []key{
 			{"resident", keyLine, func(x, y float64) { f.straight(x, y, x+keyLine, y, lineStyle{width: 1.8, color: tone}) }},
-			{"device", keyLine, func(x, y float64) {
+			{"tensors", keyLine, func(x, y float64) {
 				f.straight(x, y, x+keyLine, y, lineStyle{width: 1.8, color: tone, dashed: true})
 			}},
 		})

@@ -15,7 +15,7 @@ type Run struct {
 	Loss              []float64 // nats per target token
 	Validation        []Point   // Y in nats per target token
 	MemoryBytes       []float64 // resident memory of the process
-	DeviceMemoryBytes []float64 // memory on the device; empty or zero where the device has none of its own
+	DeviceMemoryBytes []float64 // in tensors on the device; empty or zero where it cannot be told
 	Seconds           Times
 }
 

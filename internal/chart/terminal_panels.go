@@ -130,7 +130,7 @@ func (t *terminal) memory() {
 		if len(t.runs) == 1 {
 			tone = t.sgr(0)
 		}
-		keys = append(keys, sample(t.either("━", "*"), tone, "resident"), sample(t.either("╍", "-"), tone, "device"))
+		keys = append(keys, sample(t.either("━", "*"), tone, "resident"), sample(t.either("╍", "-"), tone, "tensors"))
 	}
 	t.heading("memory", "GB", keys...)
 	t.addPlot(p)
