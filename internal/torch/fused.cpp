@@ -124,7 +124,7 @@ struct Operand {
   char transposed = 0;  // 'N' or 'T', 0 when it lies otherwise
   int64_t stride = 0;
   explicit Operand(const at::Tensor &t) {
-    if (t.dim() != 2 || t.size(0) < 2 || t.size(1) < 2) return;
+    if (!t.defined() || t.dim() != 2 || t.size(0) < 2 || t.size(1) < 2) return;
     if (t.stride(1) == 1 && t.stride(0) >= t.size(1)) {
       transposed = 'N';
       stride = t.stride(0);
@@ -158,6 +158,31 @@ void product(at::Tensor &c, const at::Tensor &a, const at::Tensor &b, bool add) 
 at::Tensor product(const at::Tensor &a, const at::Tensor &b) {
   at::Tensor c = at::empty({a.size(0), b.size(1)}, a.options());
   product(c, a, b, false);
+  return c;
+}
+
+// products returns a[i]·b[i] of B matrices each: (B, M, N). Small ones are shared out, one thread a product; large ones use
+// all threads, one after the other.
+at::Tensor products(const at::Tensor &a, const at::Tensor &b) {
+  const int64_t batch = a.size(0), m = a.size(1), k = a.size(2), n = b.size(2);
+  const auto sgemm = onednn_sgemm();
+  const bool plain = sgemm != nullptr && a.device().is_cpu() && a.scalar_type() == at::kFloat && batch > 0;
+  const Operand left(plain ? a.select(0, 0) : at::Tensor()), right(plain ? b.select(0, 0) : at::Tensor());
+  if (left.transposed == 0 || right.transposed == 0 || n < 2) return at::bmm(a, b);
+  at::Tensor c = at::empty({batch, m, n}, a.options());
+  RECORD("products");
+  TORCH_CHECK(b.size(0) == batch && b.size(1) == k, "products: ", a.sizes(), " and ", b.sizes());
+  const float *from_a = a.data_ptr<float>(), *from_b = b.data_ptr<float>();
+  float *to = c.data_ptr<float>();
+  auto run = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++)
+      sgemm(left.transposed, right.transposed, m, n, k, 1.0f, from_a + i * a.stride(0), left.stride, from_b + i * b.stride(0), right.stride,
+            0.0f, to + i * m * n, n);
+  };
+  if (batch >= at::get_num_threads())
+    parallel(batch, m * n * k, run);
+  else
+    run(0, batch);
   return c;
 }
 
@@ -405,8 +430,8 @@ struct AttentionBackward : Node {
   variable_list apply(variable_list &&grads) override {
     const int64_t e = q.size(-1), t = layout.longest, group = heads / kv;
     const at::Tensor d = layout.spread(grads[0].contiguous().view({tokens, heads, e})).view({layout.sequences * kv, group * t, e});
-    const at::Tensor dv = at::bmm(weights.transpose(1, 2), d);
-    at::Tensor ds = at::bmm(d, v.transpose(1, 2));  // (B·K, G·T, T), the gradient of the weights; then of the scores
+    const at::Tensor dv = products(weights.transpose(1, 2), d);
+    at::Tensor ds = products(d, v.transpose(1, 2));  // (B·K, G·T, T), the gradient of the weights; then of the scores
     const Rows p(weights, t), out(ds, t), z(capped.defined() ? capped : ds, t);
     each_query(layout, kv, group, window, [&](int64_t row, int64_t first, int64_t last, float *b) {
       float *to = out.place(row, b), *buffer = b + t, *caps = b + 2 * t;
@@ -419,7 +444,7 @@ struct AttentionBackward : Node {
       if (capped.defined()) rows::soft_cap_slope(to + first, z.read(row, caps) + first, static_cast<float>(cap), n);
       out.keep(row, to);
     });
-    const at::Tensor dq = at::bmm(ds, k), dk = at::bmm(ds.transpose(1, 2), q);
+    const at::Tensor dq = products(ds, k), dk = products(ds.transpose(1, 2), q);
     return {layout.gather(dq, tokens, heads, e), layout.gather(dk, tokens, kv, e), layout.gather(dv, tokens, kv, e)};
   }
 };
@@ -437,7 +462,7 @@ at::Tensor attention(const at::Tensor &q_, const at::Tensor &k_, const at::Tenso
     // The queries of one group share their keys: as rows of one product, k is never repeated.
     const at::Tensor q = layout.spread(q_.contiguous()).view({batch, group * t, e});
     const at::Tensor k = layout.spread(k_.contiguous()).view({batch, t, e}), v = layout.spread(v_.contiguous()).view({batch, t, e});
-    at::Tensor scores = at::bmm(q, k.transpose(1, 2));  // (B·K, G·T, T)
+    at::Tensor scores = products(q, k.transpose(1, 2));  // (B·K, G·T, T)
     at::Tensor capped = cap > 0 ? at::empty_like(scores) : at::Tensor();
     const Rows s(scores, t), z(cap > 0 ? capped : scores, t);
     each_query(layout, kv, group, window, [&](int64_t row, int64_t first, int64_t last, float *b) {
@@ -459,7 +484,7 @@ at::Tensor attention(const at::Tensor &q_, const at::Tensor &k_, const at::Tenso
       for (int64_t j = last; j < t; j++) to[j] = 0;
       s.keep(row, to);
     });
-    y = layout.gather(at::bmm(scores, v), tokens, heads, e).view({tokens, heads * e});
+    y = layout.gather(products(scores, v), tokens, heads, e).view({tokens, heads * e});
     if (back) {
       back->q = q;
       back->k = k;
