@@ -14,6 +14,7 @@ import (
 type binder struct {
 	file     string
 	problems []*Problem
+	autos    map[string]*bool  // by dotted key: the truth values that may be auto
 	origins  map[string]origin // by dotted key: what set it last
 	failed   map[string]bool   // dotted keys whose value could not be read; "" for the whole file
 
@@ -32,7 +33,7 @@ type origin struct {
 func (b *binder) value(n ast.Node, key string, v reflect.Value) {
 	switch n.(type) {
 	case nil:
-		b.complain(n, key, "has no value, want %s", wanted(v.Type()))
+		b.complain(n, key, "has no value, want %s", b.wanted(key, v.Type()))
 		return
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
 		b.complain(n, key, "anchors (&), aliases (*) and tags (!) are not read here: write the value out")
@@ -164,10 +165,13 @@ func (b *binder) forget(key string) {
 // forgotten value must not silently become the default.
 func (b *binder) null(n ast.Node, key string, v reflect.Value) {
 	if !defaultIsZero(key) {
-		b.complain(n, key, "has no value, want %s", wanted(v.Type()))
+		b.complain(n, key, "has no value, want %s", b.wanted(key, v.Type()))
 		return
 	}
 	v.SetZero()
+	if auto, ok := b.autos[key]; ok {
+		*auto = true
+	}
 }
 
 // complain reports that the value of key, at node n, could not be read.
@@ -252,7 +256,7 @@ func joinKey(parent, name string) string {
 // fieldOf finds the field of struct v with the YAML key name.
 func fieldOf(v reflect.Value, name string) (reflect.Value, bool) {
 	for i := range v.NumField() {
-		if v.Type().Field(i).Tag.Get("yaml") == name {
+		if tag := v.Type().Field(i).Tag.Get("yaml"); tag == name && tag != "-" {
 			return v.Field(i), true
 		}
 	}

@@ -128,8 +128,11 @@ type Train struct {
 	AdamBeta2 float64 `yaml:"adam_beta2"`
 	// AdamEpsilon keeps AdamW from dividing by 0. Default 1e-8.
 	AdamEpsilon float64 `yaml:"adam_epsilon"`
-	// GradientCheckpointing keeps one activation a layer and computes the rest again. Default false.
+	// GradientCheckpointing keeps one activation a layer and computes the rest again: true, false or auto. With auto, the
+	// default, it is on where the run is predicted to fit into memory with it and not without, and off elsewhere.
 	GradientCheckpointing bool `yaml:"gradient_checkpointing"`
+	// AutoCheckpointing is the word auto: GradientCheckpointing is false until the run's plan has decided.
+	AutoCheckpointing bool `yaml:"-"`
 	// EvalSteps evaluates on data.validation every so many steps, besides before the first and after the
 	// last; 0, the default, only then.
 	EvalSteps int `yaml:"eval_steps"`
@@ -157,6 +160,11 @@ type Output struct {
 	DType string `yaml:"dtype"`
 }
 
+// autos returns, by dotted key, where the truth values keep that they are auto.
+func (c *Config) autos() map[string]*bool {
+	return map[string]*bool{"train.gradient_checkpointing": &c.Train.AutoCheckpointing}
+}
+
 // Default is the configuration of an empty file.
 func Default() Config {
 	return Config{
@@ -165,7 +173,8 @@ func Default() Config {
 		LoRA:  LoRA{Rank: 16, Alpha: 32, TargetModules: checkpoint.LinearModules()},
 		Data:  Data{MaxLength: 512, LossOn: "replies", Shuffle: true},
 		Train: Train{NumTrainEpochs: 3, BatchSize: 4, GradientAccumulationSteps: 1, LearningRate: 2e-4,
-			LRSchedulerType: "linear", MaxGradNorm: 1, AdamBeta1: 0.9, AdamBeta2: 0.999, AdamEpsilon: 1e-8},
+			LRSchedulerType: "linear", MaxGradNorm: 1, AdamBeta1: 0.9, AdamBeta2: 0.999, AdamEpsilon: 1e-8,
+			AutoCheckpointing: true},
 		Sample: Sample{MaxNewTokens: 120},
 		Output: Output{Dir: "runs", Database: "runs.db", DType: "bfloat16"},
 	}

@@ -42,6 +42,9 @@ func TestConfigurationPage(t *testing.T) {
 		for _, field := range structs[name].Fields.List {
 			for _, ident := range field.Names {
 				key := yamlKey(field)
+				if key == "-" {
+					continue
+				}
 				if inner, ok := field.Type.(*ast.Ident); ok && structs[inner.Name] != nil {
 					sections = append(sections, func() {
 						fmt.Fprintf(&page, "\n## %s\n\n| Key | What it is |\n| --- | --- |\n", key)

@@ -38,7 +38,7 @@ func Load(path string, set []string) (*Config, error) {
 // file in errors and gives the run its name when the text has none.
 func Parse(name string, src []byte, set []string) (*Config, error) {
 	cfg := Default()
-	b := &binder{file: name, origins: map[string]origin{}, failed: map[string]bool{}}
+	b := &binder{file: name, autos: cfg.autos(), origins: map[string]origin{}, failed: map[string]bool{}}
 	root, line, problem := parseYAML(bytes.TrimPrefix(src, []byte("\ufeff")))
 	switch {
 	case problem != "":

@@ -65,6 +65,7 @@ func TestOriginalRecipe(t *testing.T) {
 		Shuffle: true, PadToMaxLength: true}
 	want.Train.NumTrainEpochs, want.Train.BatchSize, want.Train.LearningRate = 5, 4, 5e-5
 	want.Train.WarmupSteps, want.Train.WeightDecay, want.Train.GradientCheckpointing = 10, 0.01, true
+	want.Train.AutoCheckpointing = false
 	want.Sample = got.Sample
 	if diff := cmp.Diff(want, *got); diff != "" {
 		t.Errorf("bluey-original.yaml (-published +shipped):\n%s", diff)

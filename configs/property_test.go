@@ -140,6 +140,7 @@ func drawConfig(t *rapid.T) *configs.Config {
 		AdamBeta2: number("beta2", 0, 0.999), AdamEpsilon: number("epsilon", 1e-300, 1),
 		GradientCheckpointing: yes("checkpointing"), EvalSteps: whole("eval", 0, 99),
 	}
+	c.Train.AutoCheckpointing = !c.Train.GradientCheckpointing && yes("auto")
 	c.Sample = configs.Sample{
 		Prompts: rapid.SliceOfN(text.Filter(func(s string) bool { return strings.TrimSpace(s) != "" }), 1, 3).
 			Draw(t, "prompts"),

@@ -21,14 +21,14 @@ func (b *binder) scalar(n ast.Node, key string, v reflect.Value) {
 	case reflect.String:
 		ok = setText(n, v)
 	case reflect.Bool:
-		ok = setBool(n, v)
+		ok = b.setAuto(n, key, v) || setBool(n, v)
 	case reflect.Int, reflect.Int64:
 		ok = setWhole(n, v)
 	case reflect.Float64:
 		ok = setNumber(n, v)
 	}
 	if !ok {
-		b.complain(n, key, "want %s, got %s", wanted(v.Type()), describe(n))
+		b.complain(n, key, "want %s, got %s", b.wanted(key, v.Type()), describe(n))
 	}
 }
 
@@ -54,6 +54,20 @@ func setBool(n ast.Node, v reflect.Value) bool {
 		v.SetBool(node.Value)
 	}
 	return ok
+}
+
+// setAuto takes the word auto, at a key that may be auto; any other value there ends it.
+func (b *binder) setAuto(n ast.Node, key string, v reflect.Value) bool {
+	auto, ok := b.autos[key]
+	if !ok {
+		return false
+	}
+	word, ok := n.(*ast.StringNode)
+	*auto = ok && word.Value == "auto"
+	if *auto {
+		v.SetBool(false)
+	}
+	return *auto
 }
 
 // setWhole takes integers that fit.
@@ -115,6 +129,14 @@ func setNumber(n ast.Node, v reflect.Value) bool {
 // with. ParseFloat also knows inf, nan, hexadecimal and underscores, which are texts in YAML 1.2.
 func looksNumeric(n *ast.StringNode) bool {
 	return n.Token.Type == token.StringType && n.Value != "" && strings.Trim(n.Value, "0123456789.eE+-") == ""
+}
+
+// wanted says what the value of key looks like in YAML.
+func (b *binder) wanted(key string, t reflect.Type) string {
+	if b.autos[key] != nil {
+		return "true, false or auto"
+	}
+	return wanted(t)
 }
 
 // wanted says what a value of type t looks like in YAML.

@@ -41,6 +41,11 @@ func TestSet(t *testing.T) {
 		{"start from an adapter", []string{"lora.from=runs/a/adapter"}, func(c *configs.Config) {
 			c.LoRA = configs.LoRA{From: "runs/a/adapter", Rank: 4, LayersToTransform: []int{0, 1}}
 		}},
+		{"no longer auto", []string{"train.gradient_checkpointing=true"},
+			func(c *configs.Config) { c.Train.GradientCheckpointing, c.Train.AutoCheckpointing = true, false }},
+		{"auto off", []string{"train.gradient_checkpointing=false"}, func(c *configs.Config) { c.Train.AutoCheckpointing = false }},
+		{"auto again", []string{"train={gradient_checkpointing: true}", "train.gradient_checkpointing=auto"}, func(*configs.Config) {}},
+		{"back to auto", []string{"train.gradient_checkpointing=true", "train.gradient_checkpointing="}, func(*configs.Config) {}},
 		{"value with =", []string{"name=a=b"}, func(c *configs.Config) { c.Name = "a=b" }},
 		{"space around the key", []string{" name = x"}, func(c *configs.Config) { c.Name = "x" }},
 		{"a fault of the file put right", []string{"model.dtype=float32", "method=full", "model.init=random"},

@@ -61,7 +61,11 @@ func suggestKey(full string) string {
 func keys(t reflect.Type, parent string) []string {
 	var out []string
 	for i := range t.NumField() {
-		key := joinKey(parent, t.Field(i).Tag.Get("yaml"))
+		name := t.Field(i).Tag.Get("yaml")
+		if name == "-" {
+			continue
+		}
+		key := joinKey(parent, name)
 		out = append(out, key)
 		if t.Field(i).Type.Kind() == reflect.Struct {
 			out = append(out, keys(t.Field(i).Type, key)...)

@@ -17,7 +17,7 @@ import (
 func (c *Config) YAML() ([]byte, error) {
 	var out strings.Builder
 	left := c.leftToAdapter()
-	writeSection(&out, "", "", reflect.ValueOf(*c), func(key string) bool { return slices.Contains(left, key) })
+	writeSection(&out, "", "", reflect.ValueOf(*c), c.autos(), func(key string) bool { return slices.Contains(left, key) })
 	if at := invalidUTF8([]byte(out.String())); at >= 0 {
 		line := 1 + strings.Count(out.String()[:at], "\n")
 		return nil, fmt.Errorf("write configuration: %q is not UTF-8", strings.Split(out.String(), "\n")[line-1])
@@ -26,16 +26,18 @@ func (c *Config) YAML() ([]byte, error) {
 }
 
 // writeSection writes the fields of struct v at the dotted key parent, each line after indent. Keys that are left out
-// say nothing by their absence but that they were absent.
-func writeSection(out *strings.Builder, indent, parent string, v reflect.Value, leftOut func(key string) bool) {
+// say nothing by their absence but that they were absent. autos tells of truth values that they are auto.
+func writeSection(out *strings.Builder, indent, parent string, v reflect.Value, autos map[string]*bool, leftOut func(key string) bool) {
 	for i := range v.NumField() {
 		key, field := v.Type().Field(i).Tag.Get("yaml"), v.Field(i)
 		full := joinKey(parent, key)
 		switch {
-		case leftOut(full):
+		case key == "-" || leftOut(full):
+		case autos[full] != nil && *autos[full]:
+			fmt.Fprintf(out, "%s%s: auto\n", indent, key)
 		case field.Kind() == reflect.Struct:
 			fmt.Fprintf(out, "%s%s:\n", indent, key)
-			writeSection(out, indent+"  ", full, field, leftOut)
+			writeSection(out, indent+"  ", full, field, autos, leftOut)
 		case isPattern(field.Type()) && field.Len() > 0:
 			fmt.Fprintf(out, "%s%s:\n", indent, key)
 			for j := range field.Len() {

@@ -142,6 +142,7 @@ func trainBenchConfig(c *cli.Context) (*configs.Config, error) {
 	}
 	t := &cfg.Train
 	t.BatchSize, t.NumTrainEpochs, t.MaxSteps, t.GradientCheckpointing = c.Int("batch"), c.Int("epochs"), c.Int("max-steps"), c.Bool("checkpointing")
+	t.AutoCheckpointing = false
 	t.LearningRate, t.LRSchedulerType, t.WeightDecay, t.MaxGradNorm = c.Float64("lr"), "constant", 0.01, 1
 	if err := cfg.Validate(); err != nil {
 		return nil, badInput{fmt.Errorf("%s: %w", commandOf(c), err), ""}

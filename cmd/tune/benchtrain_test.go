@@ -225,6 +225,7 @@ func TestBenchTrainConfig(t *testing.T) {
 	want.Name, want.Threads, want.Model.Path, want.Data.Train, want.Data.Shuffle = "bench", got.Threads, "m", "d", false
 	want.LoRA.Rank, want.LoRA.Alpha = 8, 16
 	want.Train.NumTrainEpochs, want.Train.LRSchedulerType, want.Train.WeightDecay, want.Train.GradientCheckpointing = 1, "constant", 0.01, true
+	want.Train.AutoCheckpointing = false
 	if diff := cmp.Diff(&want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -34,7 +34,7 @@ func newConsole(out, err io.Writer) *console {
 }
 
 // start says what is about to be trained.
-func (c *console) start(row *runstore.Run, plan string) {
+func (c *console) start(row *runstore.Run, plan *planReport) {
 	c.total = row.TotalSteps
 	c.line("run %s", row.ID)
 	device := row.Device
@@ -44,7 +44,10 @@ func (c *console) start(row *runstore.Run, plan string) {
 	c.line("%s on %s, %s, %d threads; libtorch %s", row.Chip, device, row.DType, row.Threads, row.LibtorchVersion)
 	c.line("%s: %s of %s parameters trained (%s); %d rows, %d steps", row.ModelPath, count(row.TrainableParameters),
 		count(row.TotalParameters), row.Method, row.TrainRows, row.TotalSteps)
-	c.line("%s", plan)
+	c.line("%s", plan.line())
+	if text := plan.checkpointing(); text != "" {
+		c.line("%s", text)
+	}
 }
 
 // count writes a number of parameters: 1.87 M.

@@ -134,10 +134,14 @@ func planned() (fitsFunc, error) {
 			return 0, 0, err
 		}
 		rows, longest := int64(cfg.Train.BatchSize), int64(cfg.Data.MaxLength)
-		in := p.inputs(&cfg)
-		in.Batches = []plan.Batch{{Rows: rows, Tokens: rows * longest, Longest: longest, Targets: rows * longest}}
-		limit, _, _ := p.limits()
-		return plan.Predict(in).Bytes, limit, nil
+		predict := func(cfg *configs.Config) int64 {
+			in := p.inputs(cfg)
+			in.Batches = []plan.Batch{{Rows: rows, Tokens: rows * longest, Longest: longest, Targets: rows * longest}}
+			return plan.Predict(in).Bytes
+		}
+		limit, _, of := p.limits()
+		settle(&cfg, limit, of, predict) // as a run would
+		return predict(&cfg), limit, nil
 	}, nil
 }
 

@@ -44,10 +44,14 @@ func planCommand() *cli.Command {
 
 // planReport is what tune plan --json writes.
 type planReport struct {
-	Model      string      `json:"model"`
-	Device     string      `json:"device"`
-	DType      string      `json:"dtype"`
-	Steps      int         `json:"steps"`
+	Model  string `json:"model"`
+	Device string `json:"device"`
+	DType  string `json:"dtype"`
+	Steps  int    `json:"steps"`
+
+	GradientCheckpointing bool   `json:"gradient_checkpointing"`
+	CheckpointingReason   string `json:"gradient_checkpointing_reason,omitempty"` // where the config says auto
+
 	Parts      []plan.Part `json:"parts"`
 	PeakBytes  int64       `json:"peak_memory_bytes"`
 	LimitBytes int64       `json:"limit_bytes"`     // 0 where it is unknown
@@ -245,15 +249,43 @@ func (p *planner) deviceLimits() (limit, free int64, of string) {
 	return int64(total), int64(available) + p.process, "of this machine"
 }
 
-// report predicts the planner's own run. measuring is about how long matrix products are timed.
+// settle puts true or false for train.gradient_checkpointing: auto and returns why: it is true only for a run that fits
+// into limit bytes with it and not without. The reason is empty where the config has decided. predict is asked for the
+// memory of a config.
+func settle(cfg *configs.Config, limit int64, of string, predict func(*configs.Config) int64) (reason string) {
+	if !cfg.Train.AutoCheckpointing {
+		return ""
+	}
+	cfg.Train.GradientCheckpointing, cfg.Train.AutoCheckpointing = false, false
+	if limit == 0 {
+		return "this system does not tell how much memory there is"
+	}
+	without := predict(cfg)
+	if without <= limit {
+		return "the run fits without it"
+	}
+	alternative := *cfg
+	alternative.Train.GradientCheckpointing = true
+	if with := predict(&alternative); with > limit {
+		return "the run fits neither with it nor without"
+	}
+	cfg.Train.GradientCheckpointing = true
+	return fmt.Sprintf("without it the run needs %s, and there are %s %s", chart.FormatBytes(float64(without)),
+		chart.FormatBytes(float64(limit)), of)
+}
+
+// report predicts the planner's own run, whose config it settles first. measuring is about how long matrix products are timed.
 func (p *planner) report(ctx context.Context, measuring time.Duration) (*planReport, error) {
+	limit, free, of := p.limits()
+	reason := settle(p.cfg, limit, of, func(c *configs.Config) int64 { return plan.Predict(p.inputs(c)).Bytes })
 	in := p.inputs(p.cfg)
 	predicted := plan.Predict(in)
 	dtype := chooseDType(p.cfg.Model.DType, p.device)
 	batcher := datasets.NewBatcher(p.rows, batchOptions(p.cfg))
 	r := &planReport{Model: p.cfg.Model.Path, Device: p.device.String(), DType: dtype.String(),
-		Steps: trainer.Steps(batcher.BatchesPerEpoch(), p.cfg.Train), Parts: predicted.Parts, PeakBytes: predicted.Bytes}
-	r.LimitBytes, r.FreeBytes, r.LimitOf = p.limits()
+		Steps: trainer.Steps(batcher.BatchesPerEpoch(), p.cfg.Train), Parts: predicted.Parts, PeakBytes: predicted.Bytes,
+		GradientCheckpointing: p.cfg.Train.GradientCheckpointing, CheckpointingReason: reason,
+		LimitBytes: limit, FreeBytes: free, LimitOf: of}
 	r.Fits = r.LimitBytes == 0 || r.PeakBytes <= r.LimitBytes
 	if !r.Fits {
 		var err error
@@ -337,6 +369,14 @@ func (r *planReport) line() string {
 	return text
 }
 
+// checkpointing says what became of train.gradient_checkpointing: auto; empty where the config does not say auto.
+func (r *planReport) checkpointing() string {
+	if r.CheckpointingReason == "" {
+		return ""
+	}
+	return fmt.Sprintf("train.gradient_checkpointing: auto is %v: %s", r.GradientCheckpointing, r.CheckpointingReason)
+}
+
 // refusal says why a run cannot fit and what would make it.
 func (r *planReport) refusal() error {
 	var parts []string
@@ -371,6 +411,9 @@ func (r *planReport) write(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "  %-12s %10s\n\n", "peak", s.paint(bold, chart.FormatBytes(float64(r.PeakBytes))))
+	if text := r.checkpointing(); text != "" {
+		fmt.Fprintln(w, text)
+	}
 	switch {
 	case r.LimitBytes == 0:
 		fmt.Fprintln(w, "whether it fits is unknown: this system does not tell how much memory there is")

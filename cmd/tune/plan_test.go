@@ -14,9 +14,10 @@ import (
 )
 
 // pocketPlanner plans configs/bluey.yaml on a machine with so much memory, of which so much is free.
-func pocketPlanner(t *testing.T, limit, free int64) *planner {
+func pocketPlanner(t *testing.T, limit, free int64, checkpointing string) *planner {
 	t.Helper()
-	cfg, err := configs.Load("../../configs/bluey.yaml", []string{"data.train=../../datasets/bluey/train.jsonl", "data.validation=", "train.eval_steps=0"})
+	cfg, err := configs.Load("../../configs/bluey.yaml", []string{"data.train=../../datasets/bluey/train.jsonl", "data.validation=", "train.eval_steps=0",
+		"train.gradient_checkpointing=" + checkpointing})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func pocketPlanner(t *testing.T, limit, free int64) *planner {
 
 // TestPlanLimits: what is told and refused where memory is ample, taken, scarce and far too little.
 func TestPlanLimits(t *testing.T) {
-	ample, err := pocketPlanner(t, 64e9, 60e9).report(t.Context(), 0)
+	ample, err := pocketPlanner(t, 64e9, 60e9, "false").report(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +66,7 @@ func TestPlanLimits(t *testing.T) {
 			"--set train.gradient_checkpointing=true makes it fit; --force tries"},
 		{"too little", 100e6, 100e6, false, "no setting makes it fit: take a smaller model", "only a smaller model fits; --force tries"},
 	} {
-		r, err := pocketPlanner(t, tc.limit, tc.free).report(t.Context(), 0)
+		r, err := pocketPlanner(t, tc.limit, tc.free, "false").report(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,9 +87,51 @@ func TestPlanLimits(t *testing.T) {
 	}
 }
 
+// TestPlanSettlesCheckpointing: auto is on where the run fits with it and not without, and the config then says so.
+func TestPlanSettlesCheckpointing(t *testing.T) {
+	need := func(checkpointing string) int64 {
+		r, err := pocketPlanner(t, 0, 0, checkpointing).report(t.Context(), 0)
+		if err != nil || r.checkpointing() != "" {
+			t.Fatal(err, r)
+		}
+		return r.PeakBytes
+	}
+	without, with := need("false"), need("true")
+	for _, tc := range []struct {
+		name     string
+		limit    int64
+		on, fits bool
+		peak     int64
+		reason   string
+	}{
+		{"ample", without, false, true, without, "auto is false: the run fits without it"},
+		{"scarce", without - 1, true, true, with, "auto is true: without it the run needs "},
+		{"just enough", with, true, true, with, " MB of this machine"},
+		{"too little", with - 1, false, false, without, "auto is false: the run fits neither with it nor without"},
+		{"unknown", 0, false, true, without, "auto is false: this system does not tell"},
+	} {
+		p := pocketPlanner(t, tc.limit, tc.limit, "auto")
+		r, err := p.report(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.GradientCheckpointing != tc.on || r.Fits != tc.fits || r.PeakBytes != tc.peak {
+			t.Errorf("%s: %+v", tc.name, r)
+		}
+		if p.cfg.Train.GradientCheckpointing != tc.on || p.cfg.Train.AutoCheckpointing {
+			t.Errorf("%s: the config is left at %+v", tc.name, p.cfg.Train)
+		}
+		var out bytes.Buffer
+		r.write(&out)
+		if !strings.Contains(out.String(), tc.reason) {
+			t.Errorf("%s: no %q in\n%s", tc.name, tc.reason, out.String())
+		}
+	}
+}
+
 // TestPlanSeesEveryBatch: the prediction is for the largest batch that the run will have, in each epoch.
 func TestPlanSeesEveryBatch(t *testing.T) {
-	p := pocketPlanner(t, 64e9, 64e9)
+	p := pocketPlanner(t, 64e9, 64e9, "false")
 	var longest int64
 	for _, b := range p.inputs(p.cfg).Batches {
 		longest = max(longest, b.Longest)

@@ -232,7 +232,7 @@ func (r *session) work(ctx context.Context) error {
 			return err
 		}
 		r.loading = time.Since(r.began)
-		r.out.start(&r.row, r.plan.line())
+		r.out.start(&r.row, r.plan)
 
 		r.summary, err = trainer.Run(ctx, s, job)
 		if err != nil && !errors.Is(err, trainer.ErrInterrupted) {
@@ -289,6 +289,9 @@ func (r *session) predict(ctx context.Context, device torch.Device, rows, valida
 	if r.plan, err = p.report(ctx, 100*time.Millisecond); err != nil {
 		return err
 	}
+	if err := r.settled(ctx); err != nil {
+		return err
+	}
 	r.row.PredictedPeakMemoryBytes, r.row.PredictedSeconds = r.plan.PeakBytes, runstore.Real(r.plan.Seconds)
 	if r.plan.Fits {
 		return nil
@@ -298,6 +301,20 @@ func (r *session) predict(ctx context.Context, device torch.Device, rows, valida
 	}
 	return r.warn(ctx, "memory", fmt.Sprintf("the run needs %s of memory, %s are there %s",
 		chart.FormatBytes(float64(r.plan.PeakBytes)), chart.FormatBytes(float64(r.plan.LimitBytes)), r.plan.LimitOf))
+}
+
+// settled keeps what the plan has made of the words auto in the config, so that the run's row repeats it anywhere.
+func (r *session) settled(ctx context.Context) error {
+	text := r.plan.checkpointing()
+	if text == "" {
+		return nil
+	}
+	config, err := r.cfg.YAML()
+	if err != nil {
+		return err
+	}
+	r.row.Config, r.row.ConfigSHA256 = string(config), hashBytes(config)
+	return r.RecordEvent(ctx, trainer.Event{Level: trainer.Info, Kind: "checkpointing", Message: text})
 }
 
 // openData opens a file of rows and tells what max_length has cut.
