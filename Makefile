@@ -1,7 +1,7 @@
 # tune: fine-tunes Gemma with LoRA. `make bluey` and `make test` start from nothing.
 # Written for make 3.81, which macOS ships, and for any POSIX shell.
 
-.PHONY: help setup build bluey pocket test lint mac-check gguf-check bench bench-load bench-plan clean
+.PHONY: help setup build bluey pocket test lint mac-check gguf-check bench bench-growth bench-load bench-plan clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -38,6 +38,9 @@ gguf-check: build ## read GGUF files with Hugging Face's reader and run them in 
 
 bench: build ## training speed and memory beside PyTorch's (SHAPES, DTYPES, CHECKPOINTING, REPEAT: see bench/train.sh)
 	@bench/train.sh
+
+bench-growth: build ## speed and peak memory against batch, row length and rank, as charts (SHAPE, DTYPES: see bench/growth.sh)
+	@bench/growth.sh
 
 bench-load: setup ## peak memory while loading a 1B model (python3 with numpy makes it)
 	@bench/load.sh

@@ -72,8 +72,8 @@ func (f *figure) keys(panel box, from float64, keys []key) {
 	}
 }
 
-// frame draws the grid, the ticks' labels and the base line, and returns the part that is left for data.
-func (f *figure) frame(panel box, x, y axis) box {
+// frame draws the grid, the ticks' labels and the base line with what it counts, and returns the part that is left for data.
+func (f *figure) frame(panel box, x, y axis, label string) box {
 	style := textStyle{textSize, false, f.theme.muted}
 	room := 0.0
 	for _, text := range y.labels() {
@@ -85,12 +85,12 @@ func (f *figure) frame(panel box, x, y axis) box {
 		f.straight(plot.Left, at, plot.Right, at, lineStyle{width: 0.8, color: f.theme.grid})
 		f.text(plot.Left-8, at+0.35*textSize, 1, style, text)
 	}
-	f.stepTicks(plot, x, style)
+	f.stepTicks(plot, x, style, label)
 	return plot
 }
 
-// stepTicks draws the step axis below plot.
-func (f *figure) stepTicks(plot box, x axis, style textStyle) {
+// stepTicks draws the x axis below plot.
+func (f *figure) stepTicks(plot box, x axis, style textStyle, label string) {
 	f.straight(plot.Left, plot.Bottom, plot.Right, plot.Bottom, lineStyle{width: 1, color: f.theme.axis})
 	end := math.Inf(-1) // of the label before
 	for i, text := range x.labels() {
@@ -104,7 +104,7 @@ func (f *figure) stepTicks(plot box, x axis, style textStyle) {
 		f.text(left, plot.Bottom+15, 0, style, text)
 		end = left + width
 	}
-	f.text((plot.Left+plot.Right)/2, plot.Bottom+29, 0.5, style, "step")
+	f.text((plot.Left+plot.Right)/2, plot.Bottom+29, 0.5, style, label)
 }
 
 // empty says, in the middle of a panel, that there is nothing to draw.

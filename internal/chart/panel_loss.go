@@ -17,7 +17,7 @@ func (f *figure) loss(panel box) {
 	}
 	low, high := stepRange(f.runs)
 	x, y := stepAxis(low, high, int(panel.width()/70)), valueAxis(limits.Low, limits.High, 6)
-	plot := f.frame(panel, x, y)
+	plot := f.frame(panel, x, y, "step")
 
 	faint := lineStyle{width: 0.9}
 	for i, r := range f.runs {

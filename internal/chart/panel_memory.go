@@ -22,7 +22,7 @@ func (f *figure) memory(panel box) {
 	}
 	low, high := stepRange(f.runs)
 	x, y := stepAxis(low, high, int(panel.width()/60)), valueAxis(0, peak, 5)
-	plot := f.frame(panel, x, y)
+	plot := f.frame(panel, x, y, "step")
 	for i := range f.runs {
 		f.curve(resident[i], plot, x, y, lineStyle{width: 1.8, color: f.theme.run(i)})
 		f.curve(device[i], plot, x, y, lineStyle{width: 1.8, color: f.theme.run(i), dashed: true})
