@@ -15,6 +15,8 @@ const (
 	// fusedRows and fusedBytes are the bounds of the kernel that keeps no logits: rows at a time, and a block of them.
 	fusedRows  = 4096
 	fusedBytes = 8 << 20
+	// keptWidth is the longest sequence of which attention's kernel keeps the weights.
+	keptWidth = 512
 )
 
 // needs is what one batch takes beyond what stays.
@@ -126,7 +128,9 @@ func (in *Inputs) layer(layer int, b Batch) int64 {
 		total += norm(q) + norm(kv)
 	}
 	total += places * (q + 2*kv) * e
-	total += in.scores(b)
+	if !in.Fused || b.Longest <= keptWidth {
+		total += in.scores(b)
+	}
 	total += in.inputs(layer, b, q, "o_proj")
 	if c.Family != checkpoint.Gemma1 {
 		total += 2 * norm(d) // behind attention and behind the MLP
@@ -217,6 +221,9 @@ func (in *Inputs) backward(b Batch) int64 {
 		gated := 3 * wide * e
 		if e != float {
 			gated += wide * float
+		}
+		if b.Longest > keptWidth { // the weights are computed again
+			scores += in.scores(b) / e
 		}
 		return max(gated, scores*e+4*b.Tokens*c.NumAttentionHeads*c.HeadDim*e)
 	}

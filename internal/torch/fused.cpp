@@ -418,54 +418,25 @@ void each_query(const Layout &l, int64_t kv, int64_t group, int64_t window, cons
   });
 }
 
-struct AttentionBackward : Node {
+// keptWidth is the longest sequence whose weights are kept for the backward pass. Beyond it they are computed again, at a
+// few hundredths of a step's time: T² numbers a head would outgrow everything else.
+constexpr int64_t keptWidth = 512;
+
+struct Attention {
   Layout layout;
-  at::Tensor q, k, v, weights, capped;  // lined up; capped (as weights) only with a cap
+  at::Tensor q, k, v;  // lined up: (B·K, G·T, E), (B·K, T, E)
   int64_t tokens = 0, heads = 0, kv = 0, window = 0;
   double scale = 1, cap = 0;
 
-  std::string name() const override { return "TuneAttentionBackward"; }
-  void release_variables() override { q = k = v = weights = capped = at::Tensor(); }
+  int64_t group() const { return heads / kv; }
 
-  variable_list apply(variable_list &&grads) override {
-    const int64_t e = q.size(-1), t = layout.longest, group = heads / kv;
-    const at::Tensor d = layout.spread(grads[0].contiguous().view({tokens, heads, e})).view({layout.sequences * kv, group * t, e});
-    const at::Tensor dv = products(weights.transpose(1, 2), d);
-    at::Tensor ds = products(d, v.transpose(1, 2));  // (B·K, G·T, T), the gradient of the weights; then of the scores
-    const Rows p(weights, t), out(ds, t), z(capped.defined() ? capped : ds, t);
-    each_query(layout, kv, group, window, [&](int64_t row, int64_t first, int64_t last, float *b) {
-      float *to = out.place(row, b), *buffer = b + t, *caps = b + 2 * t;
-      const float *dp = out.read(row, b), *w = p.read(row, buffer);
-      const int64_t n = last - first;
-      const float mean = rows::dot(dp + first, w + first, n);
-      for (int64_t j = 0; j < first; j++) to[j] = 0;
-      for (int64_t j = first; j < last; j++) to[j] = static_cast<float>(scale) * w[j] * (dp[j] - mean);
-      for (int64_t j = last; j < t; j++) to[j] = 0;
-      if (capped.defined()) rows::soft_cap_slope(to + first, z.read(row, caps) + first, static_cast<float>(cap), n);
-      out.keep(row, to);
-    });
-    const at::Tensor dq = products(ds, k), dk = products(ds.transpose(1, 2), q);
-    return {layout.gather(dq, tokens, heads, e), layout.gather(dk, tokens, kv, e), layout.gather(dv, tokens, kv, e)};
-  }
-};
-
-at::Tensor attention(const at::Tensor &q_, const at::Tensor &k_, const at::Tensor &v_, Layout layout, int64_t window, double scale,
-                     double cap) {
-  auto back = node<AttentionBackward>(q_, k_, v_);
-  at::Tensor y;
-  {
-    at::NoGradGuard no_grad;
-    const int64_t tokens = q_.size(0), heads = q_.size(1), e = q_.size(2), kv = k_.size(1), t = layout.longest;
-    TORCH_CHECK(heads % kv == 0 && k_.sizes() == v_.sizes() && k_.size(0) == tokens && layout.starts.back() <= tokens, "attention: q ",
-                q_.sizes(), ", k ", k_.sizes(), ", v ", v_.sizes());
-    const int64_t group = heads / kv, batch = layout.sequences * kv;
-    // The queries of one group share their keys: as rows of one product, k is never repeated.
-    const at::Tensor q = layout.spread(q_.contiguous()).view({batch, group * t, e});
-    const at::Tensor k = layout.spread(k_.contiguous()).view({batch, t, e}), v = layout.spread(v_.contiguous()).view({batch, t, e});
-    at::Tensor scores = products(q, k.transpose(1, 2));  // (B·K, G·T, T)
-    at::Tensor capped = cap > 0 ? at::empty_like(scores) : at::Tensor();
-    const Rows s(scores, t), z(cap > 0 ? capped : scores, t);
-    each_query(layout, kv, group, window, [&](int64_t row, int64_t first, int64_t last, float *b) {
+  // weigh returns softmax(scale·q·kᵀ + mask), (B·K, G·T, T), and with a cap the capped scores.
+  at::Tensor weigh(at::Tensor *capped) const {
+    const int64_t t = layout.longest;
+    at::Tensor scores = products(q, k.transpose(1, 2));
+    *capped = cap > 0 ? at::empty_like(scores) : at::Tensor();
+    const Rows s(scores, t), z(cap > 0 ? *capped : scores, t);
+    each_query(layout, kv, group(), window, [&](int64_t row, int64_t first, int64_t last, float *b) {
       float *to = s.place(row, b), *caps = z.place(row, b + t);
       const float *from = s.read(row, b);
       const int64_t n = last - first;
@@ -484,20 +455,72 @@ at::Tensor attention(const at::Tensor &q_, const at::Tensor &k_, const at::Tenso
       for (int64_t j = last; j < t; j++) to[j] = 0;
       s.keep(row, to);
     });
-    y = layout.gather(products(scores, v), tokens, heads, e).view({tokens, heads * e});
+    return scores;
+  }
+};
+
+struct AttentionBackward : Node {
+  Attention of;
+  at::Tensor weights, capped;  // none when they are to be computed again
+
+  std::string name() const override { return "TuneAttentionBackward"; }
+  void release_variables() override { of.q = of.k = of.v = weights = capped = at::Tensor(); }
+
+  variable_list apply(variable_list &&grads) override {
+    const Attention &a = of;
+    const int64_t e = a.q.size(-1), t = a.layout.longest;
+    if (!weights.defined()) weights = a.weigh(&capped);
+    const at::Tensor d = a.layout.spread(grads[0].contiguous().view({a.tokens, a.heads, e})).view({a.layout.sequences * a.kv, a.group() * t, e});
+    const at::Tensor dv = products(weights.transpose(1, 2), d);
+    at::Tensor ds = products(d, a.v.transpose(1, 2));  // (B·K, G·T, T), the gradient of the weights; then of the scores
+    const Rows p(weights, t), out(ds, t), z(capped.defined() ? capped : ds, t);
+    each_query(a.layout, a.kv, a.group(), a.window, [&](int64_t row, int64_t first, int64_t last, float *b) {
+      float *to = out.place(row, b), *buffer = b + t, *caps = b + 2 * t;
+      const float *dp = out.read(row, b), *w = p.read(row, buffer);
+      const int64_t n = last - first;
+      const float mean = rows::dot(dp + first, w + first, n);
+      for (int64_t j = 0; j < first; j++) to[j] = 0;
+      for (int64_t j = first; j < last; j++) to[j] = static_cast<float>(a.scale) * w[j] * (dp[j] - mean);
+      for (int64_t j = last; j < t; j++) to[j] = 0;
+      if (capped.defined()) rows::soft_cap_slope(to + first, z.read(row, caps) + first, static_cast<float>(a.cap), n);
+      out.keep(row, to);
+    });
+    weights = capped = at::Tensor();
+    const at::Tensor dq = products(ds, a.k), dk = products(ds.transpose(1, 2), a.q);
+    return {a.layout.gather(dq, a.tokens, a.heads, e), a.layout.gather(dk, a.tokens, a.kv, e), a.layout.gather(dv, a.tokens, a.kv, e)};
+  }
+};
+
+at::Tensor attention(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, Layout layout, int64_t window, double scale,
+                     double cap) {
+  auto back = node<AttentionBackward>(q, k, v);
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    Attention a;
+    a.tokens = q.size(0);
+    a.heads = q.size(1);
+    a.kv = k.size(1);
+    a.window = window;
+    a.scale = scale;
+    a.cap = cap;
+    const int64_t e = q.size(2), t = layout.longest, batch = layout.sequences * a.kv;
+    TORCH_CHECK(a.heads % a.kv == 0 && k.sizes() == v.sizes() && k.size(0) == a.tokens && layout.starts.back() <= a.tokens, "attention: q ",
+                q.sizes(), ", k ", k.sizes(), ", v ", v.sizes());
+    // The queries of one group share their keys: as rows of one product, k is never repeated.
+    a.q = layout.spread(q.contiguous()).view({batch, a.group() * t, e});
+    a.k = layout.spread(k.contiguous()).view({batch, t, e});
+    a.v = layout.spread(v.contiguous()).view({batch, t, e});
+    a.layout = std::move(layout);
+    at::Tensor capped;
+    const at::Tensor weights = a.weigh(&capped);
+    y = a.layout.gather(products(weights, a.v), a.tokens, a.heads, e).view({a.tokens, a.heads * e});
     if (back) {
-      back->q = q;
-      back->k = k;
-      back->v = v;
-      back->weights = scores;
-      back->capped = capped;
-      back->tokens = tokens;
-      back->heads = heads;
-      back->kv = kv;
-      back->window = window;
-      back->scale = scale;
-      back->cap = cap;
-      back->layout = std::move(layout);
+      if (t <= keptWidth) {
+        back->weights = weights;
+        back->capped = capped;
+      }
+      back->of = std::move(a);
     }
   }
   if (back) torch::autograd::set_history(y, back);

@@ -187,6 +187,26 @@ func TestFlatAttention(t *testing.T) {
 	})
 }
 
+// TestFlatAttentionOfLongSequences: beyond 512 tokens the weights are computed again in the backward pass.
+func TestFlatAttentionOfLongSequences(t *testing.T) {
+	for _, softCap := range []float64{0, 1.5} {
+		against(t, Float32, func(o *operands) (func() Tensor, func() Tensor) {
+			const n, heads, e, window = 520, 2, 4, 100
+			q, q64 := o.make(Float32, 1, n, heads, e)
+			k, k64 := o.make(Float32, 1, n, 1, e)
+			v, v64 := o.make(Float32, 1, n, 1, e)
+			line := func(x Tensor) Tensor { return o.s.Transpose(o.s.View(x, 1, n, x.Dim(1), e), 1, 2) }
+			return func() Tensor {
+					out, _ := o.s.FlatAttention(q, k, v, []int64{0, n}, n, window, 0.4, softCap)
+					return out
+				}, func() Tensor {
+					out := o.s.Attention(line(q64), line(k64), line(v64), o.s.CausalMask(n, n, window, CPU), 0.4, softCap)
+					return o.s.View(o.s.Transpose(out, 1, 2), n, heads*e)
+				}
+		})
+	}
+}
+
 // TestAdapted: three layers of one input, ranks and scales of their own, in one flat buffer as an adapter has them, and
 // with their A apart.
 func TestAdapted(t *testing.T) {
