@@ -159,7 +159,16 @@ func (a *Adapter) LowestLayer() int {
 
 // Merge writes W + Scale·B·A into the model's weights and takes the adapter out of the model. The adapter can
 // still be saved.
+//
+// Errors: a quantised base, which has no room for an update as small as an adapter's: load the model without
+// model.quantize, or export the adapter with tune export --to merged, which reads the model's own files.
 func (a *Adapter) Merge(s *torch.Scope) error {
+	for _, l := range a.Modules {
+		if l.Base.Quantised.Defined() {
+			return fmt.Errorf("adapters: merge %s: its weight is quantised to int%d (load the model without model.quantize)", l.Base.Name,
+				l.Base.Quantised.Bits())
+		}
+	}
 	for _, p := range a.model.Projections() {
 		l, ok := (*p.Linear).(*Linear)
 		if !ok {

@@ -81,7 +81,7 @@ func (l *Linear) dropping() bool { return l.adapter.Config.Dropout > 0 && l.adap
 func (l *Linear) plain() bool { return !l.Magnitude.Defined() && !l.dropping() }
 
 func (l *Linear) parts() torch.Adapted {
-	return torch.Adapted{W: l.Base.Weight, A: l.A, B: l.B, Scale: l.Scale}
+	return torch.Adapted{W: l.Base.Weight, Q: l.Base.Quantised, A: l.A, B: l.B, Scale: l.Scale}
 }
 
 // rowNorms returns the norms of the rows of W + Scale·B·A, cut off from the gradient: (out).
@@ -98,7 +98,7 @@ func (l *Linear) rowNorms(s *torch.Scope) torch.Tensor {
 // sum returns W + Scale·B·A in float32: (out, in).
 func (l *Linear) sum(s *torch.Scope) torch.Tensor {
 	return s.Local(func(s *torch.Scope) torch.Tensor {
-		return s.Add(s.Cast(l.Base.Weight, torch.Float32), s.Scale(s.MatMul(l.B, l.A), l.Scale))
+		return s.Add(l.Base.Whole(s, torch.Float32), s.Scale(s.MatMul(l.B, l.A), l.Scale))
 	})
 }
 

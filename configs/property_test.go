@@ -103,7 +103,10 @@ func drawConfig(t *rapid.T) *configs.Config {
 	c.Device = one("device", "auto", "mps", "cuda", "cpu")
 	c.Threads = whole("threads", 0, configs.MaxThreads())
 	c.Method = one("method", "lora", "full")
-	c.Model = configs.Model{Path: path("model"), DType: one("dtype", "auto", "bfloat16", "float32"), Init: "pretrained"}
+	c.Model = configs.Model{Path: path("model"), DType: one("dtype", "auto", "bfloat16", "float32"), Quantize: "none", Init: "pretrained"}
+	if c.Method == "lora" {
+		c.Model.Quantize = one("quantize", "none", "int8", "int4")
+	}
 	if c.Method == "full" {
 		c.Model.Init = one("init", "pretrained", "random")
 	}

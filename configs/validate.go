@@ -79,6 +79,10 @@ func (m Model) check(check *checker, method string) {
 		check.bad("model.revision", "must be a branch, a tag or a commit of the Hub, got %q", m.Revision)
 	}
 	check.dtype("model.dtype", m.DType, "auto", "bfloat16", "float32")
+	check.oneOf("model.quantize", m.Quantize, "none", "int8", "int4")
+	if m.QuantizeBits() != 0 && method == "full" {
+		check.bad("model.quantize", "%s needs method lora: method full trains every weight, and quantised ones cannot move", m.Quantize)
+	}
 	check.oneOf("model.init", m.Init, "pretrained", "random")
 	if m.Init == "random" && method == "lora" {
 		check.bad("model.init", "random needs method full: an adapter on random weights learns nothing worth keeping")

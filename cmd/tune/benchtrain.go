@@ -41,6 +41,7 @@ func benchTrainCommand() *cli.Command {
 			&cli.StringFlag{Name: "model", Usage: "`FOLDER` of the base model; no tokenizer is needed"},
 			&cli.StringFlag{Name: "data", Usage: "JSONL `FILE` of input_ids and labels"},
 			&cli.StringFlag{Name: "dtype", Usage: "auto, bfloat16 or float32", Value: "auto"},
+			quantizeFlag(),
 			&cli.StringFlag{Name: "device", Usage: "auto, mps, cuda or cpu", Value: "auto"},
 			&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads on the CPU; 0 for one a core"},
 			&cli.IntFlag{Name: "batch", Usage: "`N` rows a step", Value: 4},
@@ -63,6 +64,7 @@ type trainBenchmark struct {
 	Libtorch      string  `json:"libtorch"`
 	Model         string  `json:"model"`
 	DType         string  `json:"dtype"`
+	Quantize      string  `json:"quantize"`
 	Threads       int     `json:"threads"`
 	Checkpointing bool    `json:"checkpointing"`
 	Wall          float64 `json:"wall_s"`       // from the beginning of the first step to the end of the last
@@ -123,7 +125,7 @@ func benchTrain(c *cli.Context) error {
 
 // trainBenchConfig turns the flags into the config of the run that is measured.
 func trainBenchConfig(c *cli.Context) (*configs.Config, error) {
-	if err := errors.Join(noArguments(c), oneOf(c, "dtype", "auto", "bfloat16", "float32"), atLeast(c, "threads", 0),
+	if err := errors.Join(noArguments(c), oneOf(c, "dtype", "auto", "bfloat16", "float32"), oneOf(c, "quantize", "none", "int8", "int4"), atLeast(c, "threads", 0),
 		atLeast(c, "batch", 1), atLeast(c, "rank", 1), atLeast(c, "epochs", 1), atLeast(c, "max-steps", 0)); err != nil {
 		return nil, err
 	}
@@ -134,7 +136,7 @@ func trainBenchConfig(c *cli.Context) (*configs.Config, error) {
 	}
 	cfg := configs.Default()
 	cfg.Name, cfg.Device, cfg.Threads = "bench", c.String("device"), cmp.Or(c.Int("threads"), machine.PhysicalCores())
-	cfg.Model.Path, cfg.Model.DType = c.String("model"), c.String("dtype")
+	cfg.Model.Path, cfg.Model.DType, cfg.Model.Quantize = c.String("model"), c.String("dtype"), c.String("quantize")
 	cfg.Data.Train, cfg.Data.Shuffle = c.String("data"), false
 	cfg.LoRA.Rank, cfg.LoRA.Alpha = c.Int("rank"), float64(2*c.Int("rank"))
 	if c.IsSet("alpha") {
@@ -174,7 +176,7 @@ func measureTraining(ctx context.Context, cfg *configs.Config, profile bool) (*t
 	defer watch.stopRecording()
 	var summary trainer.Summary
 	err = torch.Run(func(s *torch.Scope) error {
-		m, err := model.Load(s, cfg.Model.Path, model.Options{DType: dtype, Device: device})
+		m, err := model.Load(s, cfg.Model.Path, model.Options{DType: dtype, Device: device, QuantizeBits: cfg.Model.QuantizeBits()})
 		if err != nil {
 			return loadError(err)
 		}
@@ -194,7 +196,7 @@ func measureTraining(ctx context.Context, cfg *configs.Config, profile bool) (*t
 		return nil, err
 	}
 	facts, _ := machine.ReadFacts() // usable with an error, which names what the system does not tell
-	b := &trainBenchmark{Tool: "tune bench train", Libtorch: torch.Version(), Model: cfg.Model.Path, DType: dtype.String(),
+	b := &trainBenchmark{Tool: "tune bench train", Libtorch: torch.Version(), Model: cfg.Model.Path, DType: dtype.String(), Quantize: cfg.Model.Quantize,
 		Threads: torch.Threads(), Checkpointing: cfg.Train.GradientCheckpointing, FirstLoss: rounded(summary.FirstLoss, 6),
 		LastLoss: rounded(summary.LastLoss, 6), Device: device.String(), DevicePeak: rounded(float64(known(summary.DevicePeak))/1e9, 3),
 		Batch: cfg.Train.BatchSize, Rank: cfg.LoRA.Rank, Steps: summary.Steps, Tokens: summary.Tokens,
@@ -388,7 +390,11 @@ func (b *trainBenchmark) write(w io.Writer) error {
 	if b.Checkpointing {
 		checkpointing = ", checkpointing"
 	}
-	fmt.Fprintf(w, "%s on %s, %s, %s%s: %s\n\n", b.Model, b.Device, b.DType, countOf(b.Threads, "thread"), checkpointing, countOf(b.Steps, "step"))
+	dtype := b.DType
+	if b.Quantize != "none" {
+		dtype += ", " + b.Quantize
+	}
+	fmt.Fprintf(w, "%s on %s, %s, %s%s: %s\n\n", b.Model, b.Device, dtype, countOf(b.Threads, "thread"), checkpointing, countOf(b.Steps, "step"))
 	memory := fmt.Sprintf("%.3f GB resident", b.PeakRSS)
 	if b.DevicePeak > 0 {
 		memory += fmt.Sprintf(", %.3f GB in tensors", b.DevicePeak)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -76,7 +77,8 @@ func TestPocketModel(t *testing.T) {
 	}
 }
 
-// TestPocketModelLearns trains a few steps of the main job: enough for the validation loss to fall clearly.
+// TestPocketModelLearns trains a few steps of the main job: enough for the validation loss to fall clearly. A quantised
+// base, that loses little, learns as much.
 func TestPocketModelLearns(t *testing.T) {
 	tok, err := tokenizer.Open(pocketDir)
 	if err != nil {
@@ -88,34 +90,46 @@ func TestPocketModelLearns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cfg, err := configs.Load("../../configs/bluey.yaml", []string{"train.max_steps=20", "sample.prompts=[]"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var recorder lossRecorder
-	err = torch.Run(func(s *torch.Scope) error {
-		m, err := model.Load(s, pocketDir, model.Options{DType: torch.Float32, Device: torch.CPU})
+	whole := 0.0 // the last loss of the base that is not quantised
+	for _, tc := range []struct {
+		quantize string
+		within   float64 // of that loss
+	}{{"none", 0}, {"int8", 0.01}, {"int4", 0.05}} {
+		cfg, err := configs.Load("../../configs/bluey.yaml", []string{"train.max_steps=20", "sample.prompts=[]", "model.quantize=" + tc.quantize})
 		if err != nil {
+			t.Fatal(err)
+		}
+		var recorder lossRecorder
+		err = torch.Run(func(s *torch.Scope) error {
+			m, err := model.Load(s, pocketDir, model.Options{DType: torch.Float32, Device: torch.CPU, QuantizeBits: cfg.Model.QuantizeBits()})
+			if err != nil {
+				return err
+			}
+			if n := m.Config.Count(); n < 1e6 || n > 3e6 {
+				t.Errorf("%d parameters, want one to three million", n)
+			}
+			adapter, err := adapters.New(s, m, cfg.LoRA, cfg.Seed)
+			if err != nil {
+				return err
+			}
+			_, err = trainer.Run(context.Background(), s, trainer.Job{Model: m, Adapter: adapter, Options: cfg.Train, Recorder: &recorder,
+				Train:      datasets.NewBatcher(data[0], datasets.BatchOptions{BatchSize: cfg.Train.BatchSize, Shuffle: true, Seed: cfg.Seed}),
+				Validation: epochOf(data[1], cfg.Train.BatchSize), Seed: cfg.Seed, Now: time.Now})
 			return err
-		}
-		if n := m.Config.Count(); n < 1e6 || n > 3e6 {
-			t.Errorf("%d parameters, want one to three million", n)
-		}
-		adapter, err := adapters.New(s, m, cfg.LoRA, cfg.Seed)
+		})
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
-		_, err = trainer.Run(context.Background(), s, trainer.Job{Model: m, Adapter: adapter, Options: cfg.Train, Recorder: &recorder,
-			Train:      datasets.NewBatcher(data[0], datasets.BatchOptions{BatchSize: cfg.Train.BatchSize, Shuffle: true, Seed: cfg.Seed}),
-			Validation: epochOf(data[1], cfg.Train.BatchSize), Seed: cfg.Seed, Now: time.Now})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	first, last := recorder.validation[0], recorder.validation[len(recorder.validation)-1]
-	if !(last < 0.85*first) {
-		t.Errorf("validation loss went from %.4f to %.4f in 20 steps, want at least 15 %% less", first, last)
+		first, last := recorder.validation[0], recorder.validation[len(recorder.validation)-1]
+		t.Logf("%s: validation loss from %.4f to %.4f", tc.quantize, first, last)
+		if !(last < 0.85*first) {
+			t.Errorf("%s: validation loss went from %.4f to %.4f in 20 steps, want at least 15 %% less", tc.quantize, first, last)
+		}
+		if whole == 0 {
+			whole = last
+		} else if !(math.Abs(last-whole) <= tc.within*whole) {
+			t.Errorf("%s: the last validation loss is %.4f, %.4f without: more than %g off", tc.quantize, last, whole, tc.within)
+		}
 	}
 }
 

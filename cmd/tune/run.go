@@ -210,7 +210,7 @@ func (r *session) work(ctx context.Context) error {
 
 	return torch.Run(func(s *torch.Scope) error {
 		m, err := model.Load(s, r.model.dir, model.Options{DType: dtype, Device: device,
-			Random: cfg.Model.Init == "random", Seed: cfg.Seed})
+			Random: cfg.Model.Init == "random", Seed: cfg.Seed, QuantizeBits: cfg.Model.QuantizeBits()})
 		if err != nil {
 			return loadError(err)
 		}

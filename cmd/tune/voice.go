@@ -29,6 +29,7 @@ type voice struct {
 	commit string // of a model of the Hub
 	device torch.Device
 	dtype  torch.DType
+	bits   int // of a quantised weight's numbers
 	tok    *tokenizer.Tokenizer
 
 	w         io.Writer // for replies
@@ -69,13 +70,21 @@ func voiceFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "no-adapter", Usage: "the base model alone of --run"},
 		&cli.StringFlag{Name: "device", Usage: "auto, mps, cuda or cpu", Value: "auto"},
 		&cli.StringFlag{Name: "dtype", Usage: "auto, bfloat16 or float32", Value: "auto"},
+		quantizeFlag(),
 		&cli.IntFlag{Name: "threads", Usage: "compute with `N` threads on the CPU; 0 for one a core"},
 	}
 }
 
+// quantizeFlag keeps the base model in fewer bits. It is none also for a run that was quantised: an adapter is mostly used
+// with the model as it is, and then it should be heard so.
+func quantizeFlag() cli.Flag {
+	return &cli.StringFlag{Name: "quantize", Usage: "keep the linear modules' weights as int8 or int4, or with none as they are", Value: "none"}
+}
+
 // findVoice finds, and where need be fetches, all but the weights.
 func findVoice(ctx context.Context, c *cli.Context) (*voice, error) {
-	if err := errors.Join(oneOf(c, "dtype", "auto", "bfloat16", "float32"), atLeast(c, "threads", 0)); err != nil {
+	if err := errors.Join(oneOf(c, "dtype", "auto", "bfloat16", "float32"), oneOf(c, "quantize", "none", "int8", "int4"),
+		atLeast(c, "threads", 0)); err != nil {
 		return nil, err
 	}
 	if n := c.Int("threads"); n > configs.MaxThreads() {
@@ -110,7 +119,7 @@ func findVoice(ctx context.Context, c *cli.Context) (*voice, error) {
 	if v.device, err = torch.ParseDevice(c.String("device")); err != nil {
 		return nil, badInput{fmt.Errorf("--device: %w", err), "tune doctor shows what this machine has"}
 	}
-	v.dtype = chooseDType(c.String("dtype"), v.device)
+	v.dtype, v.bits = chooseDType(c.String("dtype"), v.device), configs.Model{Quantize: c.String("quantize")}.QuantizeBits()
 	torch.SetThreads(cmp.Or(c.Int("threads"), machine.PhysicalCores()))
 	what := "--model " + from.model
 	if from.run != "" {
@@ -163,7 +172,7 @@ func (v *voice) check(messages []tokenizer.Message) error {
 func (v *voice) load(s *torch.Scope, stderr io.Writer) (err error) {
 	v.s = s
 	changed := v.from.changed()
-	if v.model, err = model.Load(s, v.dir, model.Options{Device: v.device, DType: v.dtype}); err != nil {
+	if v.model, err = model.Load(s, v.dir, model.Options{Device: v.device, DType: v.dtype, QuantizeBits: v.bits}); err != nil {
 		return loadError(err)
 	}
 	if v.from.adapter != "" {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"unsafe"
 
 	"tune/internal/checkpoint"
 	"tune/internal/safetensors"
@@ -23,12 +24,17 @@ type Options struct {
 	// Random starts from N(0, initializer_range) and norms of zero instead of reading weights; Seed fixes it.
 	Random bool
 	Seed   int64
+	// QuantizeBits is 8 or 4 to keep the weights of the linear modules quantised, with so many bits a number, frozen; 0
+	// keeps them in DType.
+	QuantizeBits int
 }
 
 // Parameter is one weight of a model and the field that it fills.
 type Parameter struct {
 	checkpoint.Weight
-	Field *torch.Tensor
+	Field *torch.Tensor // none in a linear module that is quantised
+
+	linear *Dense // whose weight it is
 }
 
 // Load reads the model in dir: config.json and its safetensors files. The weights belong to s.
@@ -42,6 +48,7 @@ func Load(s *torch.Scope, dir string, o Options) (*Model, error) {
 	}
 	m := &Model{Config: *config, DType: o.DType, Device: o.Device, Bucket: Bucket(o.Device, o.DType), layer: layerFuncs[config.Family], chunkRows: chunkRows(config.VocabSize, o.Device)}
 	m.build()
+	m.quantizeBits = o.QuantizeBits
 	if o.Random {
 		m.randomise(s, o.Seed)
 		return m, s.Err()
@@ -71,10 +78,11 @@ func (m *Model) build() {
 // Parameters returns every weight of the base model, in the order of the forward pass. Once an adapter wraps
 // a projection its base weight is found below the adapter, so call this before.
 func (m *Model) Parameters() []Parameter {
+	linears := map[string]*Dense{}
 	fields := map[string]*torch.Tensor{checkpoint.EmbedTokens: &m.EmbedTokens, checkpoint.Norm: &m.Norm}
 	for _, p := range m.Projections() {
 		if dense, ok := (*p.Linear).(*Dense); ok {
-			fields[p.Name+".weight"] = &dense.Weight
+			fields[p.Name+".weight"], linears[p.Name+".weight"] = &dense.Weight, dense
 		}
 	}
 	for i, l := range m.Layers {
@@ -85,7 +93,7 @@ func (m *Model) Parameters() []Parameter {
 	var all []Parameter
 	for _, w := range m.Config.Weights() {
 		if field, ok := fields[w.Name]; ok {
-			all = append(all, Parameter{w, field})
+			all = append(all, Parameter{w, field, linears[w.Name]})
 		}
 	}
 	return all
@@ -141,7 +149,10 @@ func (m *Model) read(s *torch.Scope, files *safetensors.Set, dir string) error {
 			continue
 		}
 		data, _ := files.Bytes(name)
-		*p.Field = s.Bytes(data, from, p.Shape, m.DType, m.Device, safetensors.Release)
+		m.fill(s, p, data, from, safetensors.Release)
+		if err := s.Err(); err != nil {
+			return fmt.Errorf("%s: weight %s: %w", files.File(name), name, err)
+		}
 	}
 	if name, ok := stored["lm_head.weight"]; ok && m.headIsTied(files, name) {
 		delete(stored, "lm_head.weight") // some converters write the tied head out
@@ -154,6 +165,15 @@ func (m *Model) read(s *torch.Scope, files *safetensors.Set, dir string) error {
 		problems = append(problems[:10], fmt.Errorf("and %d more", len(problems)-10))
 	}
 	return errors.Join(problems...)
+}
+
+// fill gives a parameter its numbers, the bytes of elements of type from, and calls copied as [torch.Scope.Bytes] does.
+func (m *Model) fill(s *torch.Scope, p Parameter, data []byte, from torch.DType, copied func(piece []byte)) {
+	if p.linear != nil && m.quantizeBits != 0 {
+		p.linear.Quantised = s.Quantise(data, from, p.Shape, m.quantizeBits, m.Device, copied)
+		return
+	}
+	*p.Field = s.Bytes(data, from, p.Shape, m.DType, m.Device, copied)
 }
 
 // headIsTied reports whether a written-out head holds the embedding's very bytes.
@@ -195,12 +215,12 @@ func (m *Model) randomise(s *torch.Scope, seed int64) {
 		for i := range values {
 			values[i] = float32(r.NormFloat64() * m.Config.InitializerRange)
 		}
-		*p.Field = s.To(s.Float32s(values, p.Shape...), m.DType, m.Device)
+		m.fill(s, p, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values)), torch.Float32, nil)
 	}
 }
 
 // Trainable moves every weight into one flat float32 buffer that an optimizer can update, for training them
-// all. Activations stay in m.DType.
+// all. Activations stay in m.DType. A quantised model cannot be trained so.
 func (m *Model) Trainable(s *torch.Scope) *torch.Flat {
 	parameters := m.Parameters()
 	shapes := make([][]int64, len(parameters))
@@ -219,8 +239,12 @@ func (m *Model) Trainable(s *torch.Scope) *torch.Flat {
 	return flat
 }
 
-// Save writes the text model to dir, which must exist: config.json with the new dtype, and model.safetensors.
+// Save writes the text model to dir, which must exist: config.json with the new dtype, and model.safetensors. A quantised
+// model is refused: what it lost would be saved as if it were the model's own.
 func (m *Model) Save(s *torch.Scope, dir string, dtype torch.DType) error {
+	if m.quantizeBits != 0 {
+		return fmt.Errorf("model: its weights are quantised to int%d, and cannot be saved", m.quantizeBits)
+	}
 	stored := map[torch.DType]safetensors.DType{torch.BFloat16: safetensors.BF16, torch.Float32: safetensors.F32}[dtype]
 	var tensors []safetensors.Tensor
 	for _, p := range m.Parameters() {

@@ -20,9 +20,10 @@ type Model struct {
 	// Bucket is the multiple that lengths are filled up to; see the function.
 	Bucket int64
 
-	layer     layerFunc // the family's
-	ropes     ropeTables
-	chunkRows int64 // target rows that the head takes at a time
+	layer        layerFunc // the family's
+	ropes        ropeTables
+	chunkRows    int64 // target rows that the head takes at a time
+	quantizeBits int   // of the linear modules' weights; 0 keeps them in DType
 }
 
 // Bucket returns the multiple that lengths are filled up to. On MPS each new shape compiles and keeps a kernel, so a
@@ -97,13 +98,25 @@ func forwardAll(s *torch.Scope, x torch.Tensor, layers ...Linear) []torch.Tensor
 
 // Dense is a linear layer without bias, as the base model has them.
 type Dense struct {
-	Name   string       // such as model.layers.0.self_attn.q_proj
-	Weight torch.Tensor // (out, in)
+	Name      string          // such as model.layers.0.self_attn.q_proj
+	Weight    torch.Tensor    // (out, in); none when it is quantised
+	Quantised torch.Quantised // (out, in), with model.quantize
 }
 
 // Forward returns x·Wᵀ. A trained weight is kept in float32 and rounded to x's dtype for the product.
 func (d *Dense) Forward(s *torch.Scope, x torch.Tensor) torch.Tensor {
+	if d.Quantised.Defined() {
+		return s.QuantisedLinear(x, d.Quantised)
+	}
 	return s.Linear(x, s.Cast(d.Weight, x.DType()))
+}
+
+// Whole returns the weight in dtype, (out, in): a quantised one newly made.
+func (d *Dense) Whole(s *torch.Scope, dtype torch.DType) torch.Tensor {
+	if d.Quantised.Defined() {
+		return s.Dequantise(d.Quantised, dtype)
+	}
+	return s.Cast(d.Weight, dtype)
 }
 
 // Hidden returns the output of the last layer, before the final norm: (N, D).

@@ -45,7 +45,7 @@ func (in *Inputs) step(b Batch) needs {
 	}
 	kept += b.Tokens*c.HiddenSize*in.ElementSize + in.shared(b)
 	head := needs{activations: kept, logits: in.head(b, true)}
-	back := needs{activations: kept, working: in.backward(b)}
+	back := needs{activations: kept, working: in.backward(b) + in.whole()}
 	if in.Config.Train.GradientCheckpointing {
 		back.activations += largest
 	}
@@ -66,7 +66,7 @@ func (in *Inputs) evaluation(b Batch) needs {
 	if in.Fused {
 		size = in.ElementSize
 	}
-	wide := max(3*b.Tokens*c.IntermediateSize*size, in.scores(b))
+	wide := max(3*b.Tokens*c.IntermediateSize*size+in.whole(), in.scores(b))
 	if layer := (needs{activations: kept, working: wide}); layer.total() > head.total() {
 		return layer
 	}

@@ -38,6 +38,13 @@ var changes = []func(c *configs.Config) (set []string, ok bool){
 		c.Method = "lora"
 		return []string{"method: lora"}, true
 	},
+	func(c *configs.Config) ([]string, bool) { // behind method: lora, which it needs
+		if c.Model.QuantizeBits() != 0 || c.Method == "full" {
+			return nil, false
+		}
+		c.Model.Quantize = "int8"
+		return []string{"model.quantize: int8"}, true
+	},
 	func(c *configs.Config) ([]string, bool) {
 		if c.Data.MaxLength <= 128 {
 			return nil, false

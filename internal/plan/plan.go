@@ -56,7 +56,7 @@ const (
 // neediest batch takes.
 func Predict(in Inputs) Prediction {
 	c, trained := in.Model, int64(0)
-	weights := c.Count() * in.ElementSize
+	weights := in.frozen()
 	if in.Config.Method == "full" {
 		trained = c.Count()
 		weights = 4 * trained // kept in float32 and rounded at use
@@ -96,6 +96,42 @@ func Predict(in Inputs) Prediction {
 		p.Bytes += part.Bytes
 	}
 	return p
+}
+
+// frozen returns the bytes of a base model that is not trained.
+func (in *Inputs) frozen() int64 {
+	bytes := in.Model.Count() * in.ElementSize
+	if in.Config.Model.QuantizeBits() == 0 {
+		return bytes
+	}
+	for _, module := range checkpoint.LinearModules() {
+		out, inner := in.Model.LinearShape(module)
+		bytes += int64(in.Model.NumHiddenLayers) * (quantised(out, inner, in.Config.Model.QuantizeBits()) - out*inner*in.ElementSize)
+	}
+	return bytes
+}
+
+// quantised returns the bytes of a matrix whose numbers have 8 or 4 bits: internal/torch's groups of 64, each with a scale
+// of 2 bytes and with 4 bits a zero of 1.
+func quantised(out, inner int64, bits int) int64 {
+	groups := (inner + 63) / 64
+	beside := int64(2)
+	if bits == 4 {
+		beside = 3
+	}
+	return out * groups * (64*int64(bits)/8 + beside)
+}
+
+// whole returns what the largest quantised weight takes while it is used.
+func (in *Inputs) whole() (most int64) {
+	if in.Config.Model.QuantizeBits() == 0 {
+		return 0
+	}
+	for _, module := range checkpoint.LinearModules() {
+		out, inner := in.Model.LinearShape(module)
+		most = max(most, out*inner*in.ElementSize)
+	}
+	return most
 }
 
 // ModulesOf returns the rank of each module that a fresh adapter sits on. Names and patterns that match nothing are

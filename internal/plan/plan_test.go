@@ -202,6 +202,25 @@ func TestWork(t *testing.T) {
 	}
 }
 
+// TestQuantizedWeights: a number of a linear module has 8.25 or 4.375 bits, and the embedding and the norms keep theirs.
+func TestQuantizedWeights(t *testing.T) {
+	c := large() // its widths are whole groups
+	linear := int64(18 * (640*1024 + 2*640*256 + 1024*640 + 3*640*2048))
+	for quantize, bits := range map[string]int64{"int8": 64*8 + 16, "int4": 64*4 + 24} {
+		in := inputs(c, func(cfg *configs.Config) { cfg.Model.Quantize = quantize })
+		in.ElementSize = 2
+		if got, want := parts(Predict(in))["weights"], 2*(c.Count()-linear)+linear/64*bits/8; got != want {
+			t.Errorf("%s: %d bytes of weights, want %d", quantize, got, want)
+		}
+		b := Batch{Rows: 1, Tokens: 512, Longest: 512}
+		whole := inputs(c, nil)
+		whole.ElementSize = 2
+		if got, want := in.step(b).working-whole.step(b).working, int64(2*640*2048); got != want { // the largest, made whole
+			t.Errorf("%s: %d more bytes at work, want %d", quantize, got, want)
+		}
+	}
+}
+
 func TestCheapest(t *testing.T) {
 	checkpointing := func(c *configs.Config) int64 {
 		if c.Train.GradientCheckpointing {
@@ -232,13 +251,26 @@ func TestCheapest(t *testing.T) {
 			}
 			return 10
 		}, "method: lora"},
+		{"quantised", 9, func(c *configs.Config) int64 {
+			if c.Model.Quantize == "int8" {
+				return 9
+			}
+			return 10
+		}, "model.quantize: int8"},
+		{"quantised, which method full cannot be", 9, func(c *configs.Config) int64 {
+			if c.Model.Quantize == "int8" && c.Method == "lora" {
+				return 9
+			}
+			return 10
+		}, "train.gradient_checkpointing: true, train.batch_size: 1, train.gradient_accumulation_steps: 24, model.dtype: bfloat16, " +
+			"method: lora, model.quantize: int8"},
 		{"length", 200, func(c *configs.Config) int64 { return int64(c.Data.MaxLength) }, "data.max_length: 128"},
 		{"rank", 10, func(c *configs.Config) int64 { return int64(c.LoRA.Rank) }, "lora.rank: 8"},
 		{"nothing", 10, func(*configs.Config) int64 { return 11 }, ""},
 	} {
 		cfg := configs.Default()
 		cfg.Train.BatchSize, cfg.Train.GradientAccumulationSteps = 12, 2
-		if tc.name == "method" {
+		if tc.name == "method" || strings.Contains(tc.name, "method full") {
 			cfg.Method = "full"
 		}
 		before, _ := cfg.YAML()

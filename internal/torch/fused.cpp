@@ -6,10 +6,10 @@
 #include "fused.h"
 
 #include "guard.h"
+#include "kernel.h"
+#include "quantised.h"
 #include "rows.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/record_function.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
@@ -21,71 +21,11 @@
 #include <memory>
 #include <vector>
 
-#if defined(__APPLE__)
-#include <dispatch/dispatch.h>
-#endif
-
 using namespace tune;
 using torch::autograd::Node;
 using torch::autograd::variable_list;
 
-// Recordings of operators (record.cpp) and libtorch's profilers see a kernel of ours under this name. It stands around
-// our own loops only, so that libtorch's operators beside them are counted as well.
-#define RECORD(name) RECORD_FUNCTION("tune::" name, std::vector<c10::IValue>())
-
 namespace {
-
-// parallel runs f(begin, end) over parts of n rows on libtorch's threads. cost is about how many numbers a row has:
-// little work is not worth a second thread.
-template <typename F>
-void parallel(int64_t n, int64_t cost, const F &f) {
-  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, cost));
-#if defined(__APPLE__) && !defined(_OPENMP)
-  // Apple's compiler has no OpenMP, without which parallel_for is a plain loop.
-  const int64_t parts = std::min<int64_t>(at::get_num_threads(), (n + grain - 1) / grain);
-  if (parts > 1) {
-    const int64_t each = (n + parts - 1) / parts;
-    dispatch_apply(parts, DISPATCH_APPLY_AUTO, ^(size_t i) {
-      const int64_t begin = static_cast<int64_t>(i) * each;
-      if (begin < n) f(begin, std::min(n, begin + each));
-    });
-    return;
-  }
-  if (n > 0) f(int64_t(0), n);
-#else
-  at::parallel_for(0, n, grain, f);
-#endif
-}
-
-// Rows are those of a contiguous tensor on the CPU, as float32 whatever they are stored in.
-class Rows {
- public:
-  Rows(const at::Tensor &t, int64_t width) : data_(t.data_ptr()), half_(t.scalar_type() == at::kBFloat16), width_(width) {
-    TORCH_CHECK(t.device().is_cpu() && t.is_contiguous() && (half_ || t.scalar_type() == at::kFloat),
-                "fused: want a contiguous float32 or bfloat16 tensor on the cpu, got ", t.scalar_type(), " on ", t.device());
-  }
-  // read returns n numbers of a row, in place or widened into buffer.
-  const float *read(int64_t row, int64_t at, int64_t n, float *buffer) const {
-    if (!half_) return static_cast<const float *>(data_) + row * width_ + at;
-    rows::from_bf16(buffer, static_cast<const uint16_t *>(data_) + row * width_ + at, n);
-    return buffer;
-  }
-  const float *read(int64_t row, float *buffer) const { return read(row, 0, width_, buffer); }
-  // place returns where numbers of a row may be written: the row itself or buffer, which keep then rounds.
-  float *place(int64_t row, int64_t at, float *buffer) const {
-    return half_ ? buffer : static_cast<float *>(data_) + row * width_ + at;
-  }
-  float *place(int64_t row, float *buffer) const { return place(row, 0, buffer); }
-  void keep(int64_t row, int64_t at, int64_t n, const float *buffer) const {
-    if (half_) rows::to_bf16(static_cast<uint16_t *>(data_) + row * width_ + at, buffer, n);
-  }
-  void keep(int64_t row, const float *buffer) const { keep(row, 0, width_, buffer); }
-
- private:
-  void *data_;
-  bool half_;
-  int64_t width_;
-};
 
 at::Tensor optional(tune_tensor t) { return t == nullptr ? at::Tensor() : ref(t); }
 
@@ -585,9 +525,37 @@ void add_product(at::Tensor &y, const at::Tensor &low, const at::Tensor &b) {
   });
 }
 
+// LinearBackward is that of x·Wᵀ with a frozen W, which gets no gradient.
+struct LinearBackward : Node {
+  Weight w;
+  explicit LinearBackward(const Weight &of) : w(of) {}
+
+  std::string name() const override { return "TuneLinearBackward"; }
+  variable_list apply(variable_list &&grads) override {
+    const at::Tensor dy = grads[0].contiguous();
+    return {product(dy, w.whole(dy.scalar_type()))};
+  }
+};
+
+at::Tensor linear(const at::Tensor &x, const Weight &w) {
+  std::shared_ptr<LinearBackward> back;
+  if (torch::autograd::compute_requires_grad(x)) {
+    back = std::shared_ptr<LinearBackward>(new LinearBackward(w), torch::autograd::deleteNode);
+    back->set_next_edges(torch::autograd::collect_next_edges(x));
+  }
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    y = product(x.contiguous(), w.whole(x.scalar_type()).t());
+  }
+  if (back) torch::autograd::set_history(y, back);
+  return y;
+}
+
 struct AdaptedBackward : Node {
   at::Tensor x, low;                    // low (N, ΣR) float32: Scale·x·Aᵀ, of all layers side by side
-  std::vector<at::Tensor> w, a, b;
+  std::vector<Weight> w;
+  std::vector<at::Tensor> a, b;
   std::vector<double> scale;
 
   std::string name() const override { return "TuneAdaptedBackward"; }
@@ -607,16 +575,17 @@ struct AdaptedBackward : Node {
     int64_t at = 0;
     for (size_t i = 0; i < w.size(); i++) {
       const int64_t rank = a[i].size(0);
-      const at::Tensor dy = grads[i].defined() ? grads[i].contiguous() : at::zeros({x.size(0), w[i].size(0)}, x.options());
+      const at::Tensor dy = grads[i].defined() ? grads[i].contiguous() : at::zeros({x.size(0), w[i].out()}, x.options());
       const at::Tensor dy32 = dy.to(at::kFloat), low_i = low.narrow(1, at, rank);
       product(b[i].mutable_grad(), dy32.t(), low_i, true);
       dlows.push_back(product(dy32, b[i]));
       a_grads.push_back(a[i].mutable_grad());
       if (wants_dx) {
+        const at::Tensor whole = w[i].whole(x.scalar_type());  // a quantised weight is made again rather than kept
         if (dx.defined())
-          product(dx, dy, w[i], true);
+          product(dx, dy, whole, true);
         else
-          dx = product(dy, w[i]);
+          dx = product(dy, whole);
       }
       at += rank;
     }
@@ -637,7 +606,7 @@ struct AdaptedBackward : Node {
   }
 };
 
-std::vector<at::Tensor> adapted(const at::Tensor &x_, std::vector<at::Tensor> w, std::vector<at::Tensor> a, std::vector<at::Tensor> b,
+std::vector<at::Tensor> adapted(const at::Tensor &x_, std::vector<Weight> w, std::vector<at::Tensor> a, std::vector<at::Tensor> b,
                                 std::vector<double> scale) {
   // The gradients of A and B are added where they belong, not handed on; an edge to one of them has the node called.
   auto back = node<AdaptedBackward>(x_, a[0]);
@@ -650,7 +619,7 @@ std::vector<at::Tensor> adapted(const at::Tensor &x_, std::vector<at::Tensor> w,
     int64_t at = 0;
     for (size_t i = 0; i < w.size(); i++) {
       const at::Tensor low_i = low.narrow(1, at, a[i].size(0));
-      at::Tensor y = product(x, w[i].t());
+      at::Tensor y = product(x, w[i].whole(x.scalar_type()).t());
       add_product(y, low_i, b[i].t());
       out.push_back(y);
       at += a[i].size(0);
@@ -873,11 +842,16 @@ tune_tensor tune_head_loss(tune_tensor h, tune_tensor head, tune_tensor head_gra
   });
 }
 
-int tune_adapted(tune_tensor x, int n, tune_tensor *w, tune_tensor *a, tune_tensor *b, const double *scale, tune_tensor *out) {
+tune_tensor tune_linear(tune_tensor x, const tune_weight *w) {
+  return make([&]() -> at::Tensor { return linear(ref(x), Weight(*w)); });
+}
+
+int tune_adapted(tune_tensor x, int n, const tune_weight *w, tune_tensor *a, tune_tensor *b, const double *scale, tune_tensor *out) {
   return guard(0, [&]() -> int {
-    std::vector<at::Tensor> ws, as, bs;
+    std::vector<Weight> ws;
+    std::vector<at::Tensor> as, bs;
     for (int i = 0; i < n; i++) {
-      ws.push_back(ref(w[i]));
+      ws.push_back(Weight(w[i]));
       as.push_back(ref(a[i]));
       bs.push_back(ref(b[i]));
     }

@@ -29,27 +29,32 @@ func (s *Scope) norm(op string, x, w, residual, cos, sin Tensor, eps float64) Te
 
 // Adapted is a linear layer with an adapter beside its weight.
 type Adapted struct {
-	W, A, B Tensor  // (out, in), (R, in), (out, R); A and B are float32 leaves with a gradient in place
-	Scale   float64 // of B·A
+	W     Tensor    // (out, in); none where Q is the weight
+	Q     Quantised // (out, in)
+	A, B  Tensor    // (R, in), (out, R): float32 leaves with a gradient in place
+	Scale float64   // of B·A
 }
 
 // Adapted returns x·Wᵀ + Scale·(x·Aᵀ)·Bᵀ for each of several layers that read the same x (N, in), in x's dtype. The
-// products with A are one, where the layers' A lie behind each other in memory, and so are their gradients.
+// products with A are one, where the layers' A lie behind each other in memory, and so are their gradients. A quantised
+// weight is made whole for its product and not kept: the backward pass makes it again.
 //
 // The backward pass adds to the gradients of A and B directly; W gets none.
 func (s *Scope) Adapted(x Tensor, layers ...Adapted) []Tensor {
 	n := len(layers)
 	out := make([]Tensor, n)
-	handles := make([]C.tune_tensor, 4*n)
+	weights := make([]C.tune_weight, n)
+	handles := make([]C.tune_tensor, 3*n)
 	scales := make([]C.double, n)
 	for i, l := range layers {
-		if !s.ready("adapted", x, l.W, l.A, l.B) {
+		if !s.ready("adapted", x, l.A, l.B) || !l.Q.Defined() && !s.ready("adapted", l.W) {
 			return out
 		}
-		handles[i], handles[n+i], handles[2*n+i], scales[i] = l.W.shim(), l.A.shim(), l.B.shim(), C.double(l.Scale)
+		weights[i], weights[i].dense = l.Q.shim(), l.W.shim()
+		handles[i], handles[n+i], scales[i] = l.A.shim(), l.B.shim(), C.double(l.Scale)
 	}
-	made := handles[3*n:]
-	if C.tune_adapted(x.shim(), C.int(n), &handles[0], &handles[n], &handles[2*n], &scales[0], &made[0]) == 0 {
+	made := handles[2*n:]
+	if C.tune_adapted(x.shim(), C.int(n), &weights[0], &handles[0], &handles[n], &scales[0], &made[0]) == 0 {
 		s.fail("adapted", x, layers[0].W, layers[0].A, layers[0].B)
 		return out
 	}

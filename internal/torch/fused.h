@@ -16,8 +16,21 @@ tune_tensor tune_attention(tune_tensor q, tune_tensor k, tune_tensor v, const in
 tune_tensor tune_head_loss(tune_tensor h, tune_tensor head, tune_tensor head_grad, tune_tensor labels, int64_t rows, double cap,
                            tune_tensor sum, int gradient);
 
-// On every device: n linear layers that read the same input, each with an adapter beside its weight.
-int tune_adapted(tune_tensor x, int n, tune_tensor *w, tune_tensor *a, tune_tensor *b, const double *scale, tune_tensor *out);
+// A frozen weight (out, in): dense, or the others. See quantised.h.
+#define TUNE_GROUP 64
+typedef struct {
+  tune_tensor dense, data, scales, zeros;
+  int64_t in;
+} tune_weight;
+
+// Fills rows of a quantised weight on the CPU from memory of dtype float32, bfloat16 or float16.
+int tune_quantise(const tune_weight *w, int64_t row, int64_t rows, const void *from, int dtype);
+// Makes a quantised weight whole; with compose as devices without a kernel of ours do.
+tune_tensor tune_dequantise(const tune_weight *w, int dtype, int compose);
+
+// On every device: a linear layer, and n that read the same input, each with an adapter beside its weight.
+tune_tensor tune_linear(tune_tensor x, const tune_weight *w);
+int tune_adapted(tune_tensor x, int n, const tune_weight *w, tune_tensor *a, tune_tensor *b, const double *scale, tune_tensor *out);
 
 #ifdef __cplusplus
 }

@@ -59,6 +59,14 @@ INLINE float tanh_of(float x) {
   return x < 0 ? -t : t;
 }
 
+// A number of at most 2^22 rounded to a whole one, ties to even.
+INLINE float whole(float x) { return (x + 12582912.0f) - 12582912.0f; }
+
+INLINE float within(float x, float low, float high) {
+  x = x < low ? low : x;
+  return x > high ? high : x;
+}
+
 // √x to one unit in the last place. The compiler's own keeps errno, and loops with it no vectors.
 INLINE float sqrt_of(float x) {
   float y = from_bits(0x5f3759dfu - (bits(x) >> 1));  // 1/√x to a few percent, then Newton's steps
@@ -255,6 +263,49 @@ CLONES void add_low_rank(float *__restrict y, const float *__restrict low, const
     const float *b0 = b + r * stride;
     float l0 = low[r];
     for (int64_t i = 0; i < n; i++) y[i] += l0 * b0[i];
+  }
+}
+
+CLONES void range(const float *x, int64_t n, float *low, float *high) {
+  float least[lanes] = {0}, most[lanes] = {0};
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (int64_t k = 0; k < lanes; k++) {
+      least[k] = x[i + k] < least[k] ? x[i + k] : least[k];
+      most[k] = x[i + k] > most[k] ? x[i + k] : most[k];
+    }
+  for (; i < n; i++) {
+    least[0] = x[i] < least[0] ? x[i] : least[0];
+    most[0] = x[i] > most[0] ? x[i] : most[0];
+  }
+  *low = least[0];
+  *high = most[0];
+  for (int64_t k = 1; k < lanes; k++) {
+    *low = least[k] < *low ? least[k] : *low;
+    *high = most[k] > *high ? most[k] : *high;
+  }
+}
+
+CLONES void quantise8(int8_t *__restrict q, const float *__restrict x, float scale, int64_t n) {
+  for (int64_t i = 0; i < n; i++) q[i] = static_cast<int8_t>(static_cast<int32_t>(within(whole(x[i] / scale), -127.0f, 127.0f)));
+}
+
+CLONES void quantise4(uint8_t *__restrict q, const float *__restrict x, float scale, float zero, int64_t half) {
+  for (int64_t i = 0; i < half; i++) {
+    int32_t low = static_cast<int32_t>(within(whole(x[i] / scale) + zero, 0.0f, 15.0f));
+    int32_t high = static_cast<int32_t>(within(whole(x[half + i] / scale) + zero, 0.0f, 15.0f));
+    q[i] = static_cast<uint8_t>(low | high << 4);
+  }
+}
+
+CLONES void dequantise8(float *__restrict x, const int8_t *__restrict q, float scale, int64_t n) {
+  for (int64_t i = 0; i < n; i++) x[i] = static_cast<float>(q[i]) * scale;
+}
+
+CLONES void dequantise4(float *__restrict x, const uint8_t *__restrict q, float scale, float zero, int64_t half) {
+  for (int64_t i = 0; i < half; i++) {
+    x[i] = (static_cast<float>(q[i] & 15) - zero) * scale;
+    x[half + i] = (static_cast<float>(q[i] >> 4) - zero) * scale;
   }
 }
 

@@ -47,5 +47,15 @@ void adamw(float *p, const float *g, float *m, float *v, float beta1, float beta
 // y[i] += Σ_r low[r]·b[r·stride + i] for i < n: one row of a product with few terms.
 void add_low_rank(float *y, const float *low, const float *b, int64_t rank, int64_t stride, int64_t n);
 
+// The smallest and the largest of n numbers, 0 among them.
+void range(const float *x, int64_t n, float *low, float *high);
+
+// A group of quantised numbers: q = x/scale to the nearest, and back. Of 4 bits, which count from zero, two are in a byte:
+// the numbers of the first half in the low bits, those of the second in the high ones.
+void quantise8(int8_t *q, const float *x, float scale, int64_t n);
+void quantise4(uint8_t *q, const float *x, float scale, float zero, int64_t half);
+void dequantise8(float *x, const int8_t *q, float scale, int64_t n);
+void dequantise4(float *x, const uint8_t *q, float scale, float zero, int64_t half);
+
 }  // namespace rows
 #endif

@@ -4,6 +4,7 @@ package torch
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync/atomic"
@@ -47,22 +48,22 @@ func Run(f func(s *Scope) error) error {
 
 	s := &Scope{run: &run{open: 1}}
 	defer s.close()
-	err := f(s)
-	if s.run.err != nil { // the cause; what f returns is often its consequence
-		return s.run.err
-	}
-	return err
+	return s.cause(f(s))
 }
 
 // Nest calls f with a scope inside s, for what one step makes and the next does not need. Errors are s's.
 func (s *Scope) Nest(f func(s *Scope) error) error {
 	inner := s.inside()
 	defer inner.close()
-	err := f(inner)
-	if s.run.err != nil {
-		return s.run.err
+	return s.cause(f(inner))
+}
+
+// cause is the first recorded error, of which err is often but a consequence; err itself where it says more about it.
+func (s *Scope) cause(err error) error {
+	if s.run.err == nil || errors.Is(err, s.run.err) {
+		return err
 	}
-	return err
+	return s.run.err
 }
 
 // Local calls f with a scope inside s and keeps only its result in s: intermediates are freed at once, not

@@ -19,6 +19,8 @@ type DType int
 
 // The dtypes that models and batches use.
 const (
+	UInt8    DType = 0
+	Int8     DType = 1
 	Int64    DType = 4
 	Float16  DType = 5 // read from files only: Gemma's activations overflow it
 	Float32  DType = 6
@@ -42,6 +44,10 @@ func (d DType) Size() int64 {
 
 func (d DType) String() string {
 	switch d {
+	case UInt8:
+		return "uint8"
+	case Int8:
+		return "int8"
 	case Int64:
 		return "int64"
 	case Float32:
