@@ -145,7 +145,7 @@ func TestBenchTrainForPeople(t *testing.T) {
 	dir, rows := benchFolder(t)
 	var stdout, stderr bytes.Buffer
 	args := []string{"tune", "bench", "train", "--model", dir, "--data", rows, "--device", "cpu", "--threads", "1",
-		"--checkpointing", "--max-steps", "1", "--profile"}
+		"--checkpointing", "--quantize", "int4", "--max-steps", "1", "--profile"}
 	if code := run(t.Context(), args, &stdout, &stderr); code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
@@ -196,6 +196,7 @@ func TestBenchTrainRefuses(t *testing.T) {
 		{"rows of text", []string{"--model", dir, "--data", text}, "input_ids"},
 		{"ids of another model", []string{"--model", dir, "--data", big}, "from 0 to 7999"},
 		{"a dtype", []string{"--model", dir, "--data", rows, "--dtype", "bf16"}, "want auto, bfloat16, float32"},
+		{"a format", []string{"--model", dir, "--data", rows, "--quantize", "int3"}, "want none, int8, int4"},
 		{"a batch of none", []string{"--model", dir, "--data", rows, "--batch", "0"}, "--batch: must be at least 1"},
 		{"no learning", []string{"--model", dir, "--data", rows, "--lr", "-1"}, "learning_rate"},
 		{"a word", []string{"--model", dir, "--data", rows, "now"}, "takes no argument"},
