@@ -304,10 +304,6 @@ func (p *planner) report(ctx context.Context, measuring time.Duration) (*planRep
 	return r, nil
 }
 
-// efficiency is the share of the rate of its matrix products that a training step reached where it was measured:
-// docs/plan.md has the runs. The rest is element-wise work and the time between operators.
-const efficiency = 0.45
-
 // seconds predicts the time of a run's steps, from those of its batches on average.
 func (p *planner) seconds(in *plan.Inputs, flops float64, steps int) float64 {
 	batcher := datasets.NewBatcher(p.rows, batchOptions(p.cfg))
@@ -325,7 +321,7 @@ func (p *planner) seconds(in *plan.Inputs, flops float64, steps int) float64 {
 	if n == 0 || flops <= 0 {
 		return 0
 	}
-	return work / float64(n) * float64(steps*p.cfg.Train.GradientAccumulationSteps) / (flops * efficiency)
+	return in.Seconds(work/float64(n), flops) * float64(steps*p.cfg.Train.GradientAccumulationSteps)
 }
 
 // productRate times products of the model's own shapes: a batch of tokens with the widest weight of a layer, which is

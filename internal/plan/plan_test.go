@@ -3,6 +3,7 @@ package plan
 import (
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -285,5 +286,25 @@ func TestCheapest(t *testing.T) {
 	broken := errors.New("broken")
 	if _, err := Cheapest(configs.Default(), 1, func(*configs.Config) (int64, error) { return 0, broken }); err != broken {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestSeconds: twice the work takes longer, but a small batch waits for its operators.
+func TestSeconds(t *testing.T) {
+	in := inputs(large(), nil)
+	if got := in.Seconds(45e9, 1e11); math.Abs(got-1) > 1e-9 {
+		t.Errorf("composed: %g s, want 1", got)
+	}
+	in.Fused = true
+	if got, want := in.Seconds(85e9, 1e11), 1+18*3e-3; math.Abs(got-want) > 1e-9 {
+		t.Errorf("float32 by the kernels: %g s, want %g", got, want)
+	}
+	in.ElementSize = 2
+	if got, want := in.Seconds(45e9, 1e11), 1+18*3e-3; math.Abs(got-want) > 1e-9 {
+		t.Errorf("bfloat16 by the kernels: %g s, want %g", got, want)
+	}
+	in.Config.LoRA.Dropout, in.Config.Train.GradientCheckpointing = 0.1, true
+	if got, want := in.Seconds(0, 1e11), 18*12e-3; math.Abs(got-want) > 1e-9 {
+		t.Errorf("dropout and checkpointing, nothing to compute: %g s, want %g", got, want)
 	}
 }

@@ -30,3 +30,23 @@ func (in *Inputs) Work(b Batch) float64 {
 	}
 	return total
 }
+
+// Seconds predicts the time of a micro-batch of so many operations where matrix products reach a rate in operations a
+// second. It is a guide, good to about a factor of two; the constants are those of docs/plan.md's runs.
+func (in *Inputs) Seconds(work, rate float64) float64 {
+	share := 0.45 // of the rate that a step reaches; the rest is element-wise work
+	layer := 0.0  // seconds of each layer's operators, however little there is to compute
+	if in.Fused {
+		layer = 3e-3
+		switch composed := in.Config.Method == "lora" && (in.Config.LoRA.UseDoRA || in.Config.LoRA.Dropout > 0); {
+		case composed: // of libtorch's operators
+			layer = 9e-3
+		case in.ElementSize == float && in.Config.Method == "lora":
+			share = 0.85 // the products are slow and a faster kind of them is used
+		}
+	}
+	if in.Config.Train.GradientCheckpointing {
+		layer *= 4.0 / 3
+	}
+	return work/(rate*share) + layer*float64(in.Model.NumHiddenLayers)
+}
