@@ -228,15 +228,6 @@ func (b *trainBenchmark) countWork(config *checkpoint.Config, cfg *configs.Confi
 	b.HeadGFLOP = rounded((all-layers)/float64(b.Steps)/1e9, 3)
 }
 
-// sizeOf returns what a batch's work depends on.
-func sizeOf(b datasets.Batch) plan.Batch {
-	size := plan.Batch{Rows: int64(len(b.Rows)), Tokens: int64(len(b.InputIDs)), Targets: int64(b.TargetTokens)}
-	for i := range b.Rows {
-		size.Longest = max(size.Longest, int64(b.Starts[i+1]-b.Starts[i]))
-	}
-	return size
-}
-
 // openIDs opens rows that are token ids already.
 func openIDs(path string, vocabSize int) (*datasets.Dataset, error) {
 	tok := &noTokenizer{vocabSize: vocabSize}

@@ -219,17 +219,22 @@ func batchesOf(cfg *configs.Config, d *datasets.Dataset, o datasets.BatchOptions
 	seen := map[plan.Batch]bool{}
 	var batches []plan.Batch
 	for range max(1, count) {
-		b := batcher.Next()
-		size := plan.Batch{Rows: int64(len(b.Starts) - 1), Tokens: int64(len(b.InputIDs)), Targets: int64(b.TargetTokens)}
-		for i, start := range b.Starts[:len(b.Starts)-1] {
-			size.Longest = max(size.Longest, int64(b.Starts[i+1]-start))
-		}
+		size := sizeOf(batcher.Next())
 		if !seen[size] {
 			seen[size] = true
 			batches = append(batches, size)
 		}
 	}
 	return batches
+}
+
+// sizeOf returns what a batch's work depends on.
+func sizeOf(b datasets.Batch) plan.Batch {
+	size := plan.Batch{Rows: int64(len(b.Rows)), Tokens: int64(len(b.InputIDs)), Targets: int64(b.TargetTokens)}
+	for i := range b.Rows {
+		size.Longest = max(size.Longest, int64(b.Starts[i+1]-b.Starts[i]))
+	}
+	return size
 }
 
 // deviceLimits returns what the run's device lets it have in all and, of that, what is free now; 0 is unknown.
@@ -311,12 +316,7 @@ func (p *planner) seconds(in *plan.Inputs, flops float64, steps int) float64 {
 	var work float64
 	n := 0
 	for ; n < min(sampled, batcher.BatchesPerEpoch()); n++ {
-		b := batcher.Next()
-		size := plan.Batch{Rows: int64(len(b.Starts) - 1), Tokens: int64(len(b.InputIDs)), Targets: int64(b.TargetTokens)}
-		for i, start := range b.Starts[:len(b.Starts)-1] {
-			size.Longest = max(size.Longest, int64(b.Starts[i+1]-start))
-		}
-		work += in.Work(size)
+		work += in.Work(sizeOf(batcher.Next()))
 	}
 	if n == 0 || flops <= 0 {
 		return 0

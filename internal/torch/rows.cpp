@@ -164,10 +164,6 @@ CLONES void scale(float *y, const float *x, float f, int64_t n) {
   for (int64_t i = 0; i < n; i++) y[i] = f * x[i];
 }
 
-CLONES void scale_add(float *y, const float *x, float f, const float *a, int64_t n) {
-  for (int64_t i = 0; i < n; i++) y[i] = f * x[i] + a[i];
-}
-
 CLONES void normalise(float *y, const float *x, const float *gain, float r, int64_t n) {
   for (int64_t i = 0; i < n; i++) y[i] = x[i] * r * gain[i];
 }
@@ -211,15 +207,6 @@ CLONES void gated_gelu_backward(float *__restrict dgate, float *__restrict dup, 
     dgate[i] = d * u * slope;
     dup[i] = d * x * s;
   }
-}
-
-CLONES float sum_exp(const float *x, float shift, int64_t n) {
-  float acc[lanes] = {0};
-  int64_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    for (int64_t k = 0; k < lanes; k++) acc[k] += exp_of(x[i + k] - shift);
-  for (; i < n; i++) acc[i % lanes] += exp_of(x[i] - shift);
-  return folded(acc);
 }
 
 CLONES void exp_scaled(float *y, const float *x, float shift, float f, int64_t n) {

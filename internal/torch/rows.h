@@ -19,7 +19,6 @@ void add(float *y, const float *x, int64_t n);                    // y += x
 void add_scaled(float *y, const float *x, float f, int64_t n);    // y += f·x
 void add_product(float *y, const float *a, const float *b, float f, int64_t n);  // y += f·a·b
 void scale(float *y, const float *x, float f, int64_t n);         // y = f·x
-void scale_add(float *y, const float *x, float f, const float *a, int64_t n);  // y = f·x + a, x may be y
 
 // RMSNorm with r = 1/sqrt(mean(x²)+eps) and gain = 1+w: y = r·x·gain, and its gradient with respect to x.
 void normalise(float *y, const float *x, const float *gain, float r, int64_t n);
@@ -33,8 +32,7 @@ void rotate_back(float *dx, const float *dy, const float *cos, const float *sin,
 void gated_gelu(float *y, const float *gate, const float *up, int64_t n);
 void gated_gelu_backward(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t n);
 
-// Σ exp(x - shift); y = f·exp(x - shift), y may be x.
-float sum_exp(const float *x, float shift, int64_t n);
+// y = f·exp(x - shift), y may be x.
 void exp_scaled(float *y, const float *x, float shift, float f, int64_t n);
 // y = cap·tanh(x/cap), y may be x; its slope 1 - (y/cap)² multiplied into d.
 void soft_cap(float *y, const float *x, float cap, int64_t n);

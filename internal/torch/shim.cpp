@@ -1,10 +1,8 @@
 // See shim.h. Everything here is written against the API that libtorch 1.13.1 to the newest have in common;
 // what came later stands behind a version check, with a composite in Go for the older ones.
 #include "guard.h"
-#include "rows.h"
+#include "kernel.h"
 
-#include <ATen/Parallel.h>
-#include <ATen/record_function.h>
 #if TORCH_VERSION_MAJOR >= 2
 #include <ATen/detail/MPSHooksInterface.h>
 #endif
@@ -250,10 +248,10 @@ int tune_adamw(tune_tensor param, tune_tensor grad, tune_tensor m, tune_tensor v
     auto &g = ref(grad);
     double correction1 = 1 - std::pow(beta1, step), correction2 = 1 - std::pow(beta2, step);
     if (p.device().is_cpu()) {
-      RECORD_FUNCTION("tune::adamw", std::vector<c10::IValue>());
+      RECORD("adamw");
       float *to = p.data_ptr<float>(), *first = ref(m).data_ptr<float>(), *second = ref(v).data_ptr<float>();
       const float *from = g.data_ptr<float>();
-      at::parallel_for(0, p.numel(), 1 << 14, [&](int64_t begin, int64_t end) {
+      parallel(p.numel(), 1, [&](int64_t begin, int64_t end) {
         rows::adamw(to + begin, from + begin, first + begin, second + begin, beta1, beta2, 1 - lr * weight_decay,
                     std::sqrt(correction2), eps, lr / correction1, end - begin);
       });
