@@ -174,9 +174,15 @@ func (a *Adapter) Merge(s *torch.Scope) error {
 		if !ok {
 			continue
 		}
-		err := s.Nest(func(s *torch.Scope) error {
-			s.Copy(l.Base.Weight, l.merged(s))
-			return s.Err()
+		err := s.Nest(func(inner *torch.Scope) error {
+			merged := l.merged(inner)
+			if merged.DType() == l.Base.Weight.DType() {
+				inner.Copy(l.Base.Weight, merged)
+			} else { // kept in bfloat16, which the sum does not fit
+				s.Drop(l.Base.Weight)
+				l.Base.Weight = inner.MoveTo(s, merged)
+			}
+			return inner.Err()
 		})
 		if err != nil {
 			return fmt.Errorf("adapters: merge %s: %w", p.Name, err)

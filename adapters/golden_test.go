@@ -169,6 +169,36 @@ func TestGoldenAdapterGenerate(t *testing.T) {
 	}
 }
 
+// TestMergeOfKeptWeights: weights that are kept in bfloat16 beside float32 are merged in float32.
+func TestMergeOfKeptWeights(t *testing.T) {
+	inScope(t, func(s *torch.Scope) error {
+		m, err := loadModel(s, filepath.Join("..", "models", "pocket"))
+		if err != nil {
+			return err
+		}
+		a, err := New(s, m, loraConfig(), 1)
+		if err != nil {
+			return err
+		}
+		for i, l := range a.Modules {
+			s.AddTo(l.B, s.AddScalar(s.Zeros(torch.Float32, torch.CPU, l.B.Shape()...), 0.01/float64(i+3)))
+		}
+		logits := func() []float32 {
+			p, err := m.NewPass(s, model.Sequence([]int64{2, 17, 300, 41, 9, 2000, 77, 8, 1, 1234}), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s.ReadFloat32s(m.Logits(s, m.Hidden(s, p)))
+		}
+		adapted := logits()
+		if err := a.Merge(s); err != nil {
+			return err
+		}
+		golden.Near(t, "logits", logits(), adapted, 5e-5)
+		return s.Err()
+	})
+}
+
 func TestGoldenMerge(t *testing.T) {
 	for name, where := range adapterFolders(t) {
 		t.Run(name, func(t *testing.T) {

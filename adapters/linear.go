@@ -102,14 +102,14 @@ func (l *Linear) sum(s *torch.Scope) torch.Tensor {
 	})
 }
 
-// merged returns the weight that alone gives what the module gives, in the base weight's dtype: computed in
-// float32 and rounded last, since rounding the update first loses it in bfloat16.
+// merged returns the weight that alone gives what the module gives, in the model's dtype: computed in float32 and
+// rounded last, since rounding the update first loses it in bfloat16.
 func (l *Linear) merged(s *torch.Scope) torch.Tensor {
 	return s.Local(func(s *torch.Scope) torch.Tensor {
 		w := l.sum(s)
 		if l.Magnitude.Defined() {
 			w = s.Mul(w, s.View(s.Div(l.Magnitude, l.rowNorms(s)), -1, 1))
 		}
-		return s.Cast(s.Detach(w), l.Base.Weight.DType())
+		return s.Cast(s.Detach(w), l.adapter.model.DType)
 	})
 }

@@ -168,6 +168,7 @@ func (p *planner) inputs(cfg *configs.Config) plan.Inputs {
 	in := plan.Inputs{Model: p.model, Config: cfg, ElementSize: chooseDType(cfg.Model.DType, p.device).Size(),
 		Fused: p.device == torch.CPU, FusedAttention: torch.HasSDPA() && p.device != torch.MPS, MeanKeepsInput: torch.MeanKeepsInput(),
 		Bucket: model.Bucket(p.device, chooseDType(cfg.Model.DType, p.device)), ProcessBytes: max(0, p.process)}
+	in.HalfWeights = halfWeights(p.model, p.device, chooseDType(cfg.Model.DType, p.device))
 	if p.device == torch.CUDA {
 		in.ProcessBytes = 0 // the device's memory is counted, which libtorch itself is not in
 	}
@@ -187,6 +188,12 @@ func (p *planner) inputs(cfg *configs.Config) plan.Inputs {
 		in.Evaluations = batchesOf(cfg, p.validation, datasets.BatchOptions{BatchSize: cfg.Train.BatchSize})
 	}
 	return in
+}
+
+// halfWeights reports whether a model's weights stay in the bfloat16 that its files hold beside float32 activations.
+func halfWeights(c *checkpoint.Config, device torch.Device, dtype torch.DType) bool {
+	return dtype == torch.Float32 && c.TorchDType == torch.BFloat16.String() && device.KeepsBFloat16([]int64{c.VocabSize, c.HiddenSize}) &&
+		device.KeepsBFloat16([]int64{c.IntermediateSize, c.HiddenSize})
 }
 
 // batchOptions is how a run puts rows into batches.
@@ -331,9 +338,13 @@ func productRate(c *checkpoint.Config, device torch.Device, dtype torch.DType, m
 	in, out := min(c.HiddenSize, 2048), min(c.IntermediateSize, 8192)
 	err = torch.Run(func(s *torch.Scope) error {
 		x := s.Zeros(dtype, device, tokens, in)
-		w := s.Zeros(dtype, device, out, in)
+		kept := dtype
+		if halfWeights(c, device, dtype) {
+			kept = torch.BFloat16
+		}
+		w := s.Zeros(kept, device, out, in)
 		once := func() error {
-			return s.Nest(func(s *torch.Scope) error { s.Linear(x, w); return s.Err() })
+			return s.Nest(func(s *torch.Scope) error { s.FrozenLinear(x, w); return s.Err() })
 		}
 		if err := once(); err != nil { // the first makes kernels and threads
 			return err

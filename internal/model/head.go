@@ -28,15 +28,23 @@ func chunkRows(vocabulary int64, device torch.Device) int64 {
 // norm is applied here.
 func (m *Model) Logits(s *torch.Scope, x torch.Tensor) torch.Tensor {
 	return s.Local(func(s *torch.Scope) torch.Tensor {
-		return m.logits(s, m.norm(s, x, m.Norm), s.Cast(m.EmbedTokens, m.DType))
+		return m.logits(s, m.norm(s, x, m.Norm), m.head(s))
 	})
 }
 
 // logits is the LM head on what the final norm returned: float32 (M, V), capped where the family caps.
 func (m *Model) logits(s *torch.Scope, h, head torch.Tensor) torch.Tensor {
 	return s.Local(func(s *torch.Scope) torch.Tensor {
-		return m.capped(s, s.Linear(h, head))
+		return m.capped(s, linear(s, h, head))
 	})
+}
+
+// head returns the LM head (V, D) in the activations' dtype, or in bfloat16 where it is kept so beside float32.
+func (m *Model) head(s *torch.Scope) torch.Tensor {
+	if m.EmbedTokens.DType() == torch.BFloat16 {
+		return m.EmbedTokens
+	}
+	return s.Cast(m.EmbedTokens, m.DType)
 }
 
 // capped returns logits as float32, capped where the family caps.
@@ -82,7 +90,7 @@ func (m *Model) Loss(s *torch.Scope, x torch.Tensor, targets []int64, backward b
 	sum := s.Zeros(torch.Float32, m.Device, 1)
 	var gradients []torch.Tensor
 	s.Grad(false, func() {
-		head := s.Cast(m.EmbedTokens, m.DType) // (V, D)
+		head := m.head(s)
 		// Chunks of equal size: the weight is repacked for each, however few rows it has.
 		chunks := (padded + m.chunkRows - 1) / m.chunkRows
 		step := (padded + chunks - 1) / chunks

@@ -173,7 +173,16 @@ func (m *Model) fill(s *torch.Scope, p Parameter, data []byte, from torch.DType,
 		p.linear.Quantised = s.Quantise(data, from, p.Shape, m.quantizeBits, m.Device, copied)
 		return
 	}
-	*p.Field = s.Bytes(data, from, p.Shape, m.DType, m.Device, copied)
+	*p.Field = s.Bytes(data, from, p.Shape, m.weightType(p, from), m.Device, copied)
+}
+
+// weightType returns the dtype that a weight stored as from is kept in: that of the activations, or bfloat16 beside float32
+// where the device multiplies the two and nothing is lost by it.
+func (m *Model) weightType(p Parameter, from torch.DType) torch.DType {
+	if m.DType == torch.Float32 && from == torch.BFloat16 && m.Device.KeepsBFloat16(p.Shape) {
+		return torch.BFloat16
+	}
+	return m.DType
 }
 
 // headIsTied reports whether a written-out head holds the embedding's very bytes.

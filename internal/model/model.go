@@ -15,7 +15,7 @@ type Model struct {
 	Layers      []*Layer
 	Norm        torch.Tensor // (D)
 
-	DType  torch.DType  // of activations; weights are kept in it, or in float32 when they are trained
+	DType  torch.DType  // of activations; weights are kept in it or as weightType says, in float32 when they are trained
 	Device torch.Device // of weights and activations
 	// Bucket is the multiple that lengths are filled up to; see the function.
 	Bucket int64
@@ -108,7 +108,15 @@ func (d *Dense) Forward(s *torch.Scope, x torch.Tensor) torch.Tensor {
 	if d.Quantised.Defined() {
 		return s.QuantisedLinear(x, d.Quantised)
 	}
-	return s.Linear(x, s.Cast(d.Weight, x.DType()))
+	return linear(s, x, d.Weight)
+}
+
+// linear returns x·Wᵀ for a weight in any of the dtypes that weights are kept in.
+func linear(s *torch.Scope, x, w torch.Tensor) torch.Tensor {
+	if x.DType() == torch.Float32 && w.DType() == torch.BFloat16 {
+		return s.FrozenLinear(x, w)
+	}
+	return s.Linear(x, s.Cast(w, x.DType()))
 }
 
 // Whole returns the weight in dtype, (out, in): a quantised one newly made.

@@ -27,6 +27,7 @@ type Inputs struct {
 	Evaluations []Batch
 
 	ElementSize    int64 // bytes of an activation and of a frozen weight: 2 in bfloat16, 4 in float32
+	HalfWeights    bool  // frozen weights stay in bfloat16 beside float32 activations
 	Fused          bool  // the kernels of internal/torch, which keep and make less than libtorch's operators
 	FusedAttention bool  // libtorch's kernel, which keeps no scores
 	MeanKeepsInput bool  // as libtorch 1's: a norm then keeps the squares of its input as well
@@ -100,13 +101,17 @@ func Predict(in Inputs) Prediction {
 
 // frozen returns the bytes of a base model that is not trained.
 func (in *Inputs) frozen() int64 {
-	bytes := in.Model.Count() * in.ElementSize
+	size := in.ElementSize
+	if in.HalfWeights {
+		size = 2
+	}
+	bytes := in.Model.Count() * size
 	if in.Config.Model.QuantizeBits() == 0 {
 		return bytes
 	}
 	for _, module := range checkpoint.LinearModules() {
 		out, inner := in.Model.LinearShape(module)
-		bytes += int64(in.Model.NumHiddenLayers) * (quantised(out, inner, in.Config.Model.QuantizeBits()) - out*inner*in.ElementSize)
+		bytes += int64(in.Model.NumHiddenLayers) * (quantised(out, inner, in.Config.Model.QuantizeBits()) - out*inner*size)
 	}
 	return bytes
 }

@@ -203,6 +203,22 @@ func TestWork(t *testing.T) {
 	}
 }
 
+// TestHalfWeights: beside float32 activations every weight has two bytes, and nothing else changes; trained ones have four.
+func TestHalfWeights(t *testing.T) {
+	in := inputs(large(), nil)
+	in.Batches = []Batch{{Rows: 1, Tokens: 512, Longest: 512, Targets: 200}}
+	whole := Predict(in)
+	in.HalfWeights = true
+	half := Predict(in)
+	if saved := whole.Bytes - half.Bytes; parts(half)["weights"] != 2*in.Model.Count() || saved != 2*in.Model.Count() {
+		t.Errorf("%d bytes of weights, %d saved, want %d each", parts(half)["weights"], saved, 2*in.Model.Count())
+	}
+	in.Config.Method = "full"
+	if got := parts(Predict(in))["weights"]; got != 4*in.Model.Count() {
+		t.Errorf("trained: %d bytes of weights, want %d", got, 4*in.Model.Count())
+	}
+}
+
 // TestQuantizedWeights: a number of a linear module has 8.25 or 4.375 bits, and the embedding and the norms keep theirs.
 func TestQuantizedWeights(t *testing.T) {
 	c := large() // its widths are whole groups

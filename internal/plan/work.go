@@ -41,6 +41,8 @@ func (in *Inputs) Seconds(work, rate float64) float64 {
 		switch composed := in.Config.Method == "lora" && (in.Config.LoRA.UseDoRA || in.Config.LoRA.Dropout > 0); {
 		case composed: // of libtorch's operators
 			layer = 9e-3
+		case in.HalfWeights && in.Config.Method == "lora":
+			share = 0.65
 		case in.ElementSize == float && in.Config.Method == "lora":
 			share = 0.85 // the products are slow and a faster kind of them is used
 		}

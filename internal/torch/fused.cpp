@@ -9,6 +9,7 @@
 #include "kernel.h"
 #include "quantised.h"
 #include "rows.h"
+#include "tiles.h"
 
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
@@ -75,8 +76,9 @@ struct Operand {
   }
 };
 
-// product writes a·b into c, or adds it.
+// product writes a·b into c, or adds it. A float32 a may meet a weight in bfloat16 that tiles.h takes.
 void product(at::Tensor &c, const at::Tensor &a, const at::Tensor &b, bool add) {
+  if (tiles::product(c, a, b, add)) return;
   const auto sgemm = onednn_sgemm();
   if (sgemm != nullptr && c.device().is_cpu() && c.scalar_type() == at::kFloat && a.scalar_type() == at::kFloat &&
       b.scalar_type() == at::kFloat) {
@@ -745,7 +747,7 @@ struct Head {
 at::Tensor head_loss(const at::Tensor &h, const at::Tensor &weight, at::Tensor head_grad, const at::Tensor &labels, int64_t m, double cap,
                      at::Tensor &sum, bool gradient) {
   const int64_t all = h.size(0), v = weight.size(0), d = weight.size(1);
-  TORCH_CHECK(labels.scalar_type() == at::kLong && labels.numel() >= all && labels.is_contiguous() && m <= all && weight.is_contiguous(),
+  TORCH_CHECK(labels.scalar_type() == at::kLong && (weight.scalar_type() == h.scalar_type() || tiles::takes(weight)) && labels.numel() >= all && labels.is_contiguous() && m <= all && weight.is_contiguous(),
               "head: labels ", labels.sizes(), ", h ", h.sizes(), ", weight ", weight.sizes());
   const bool wide = h.scalar_type() == at::kFloat;
   Head head{h, weight, labels.data_ptr<int64_t>(), m, static_cast<float>(cap), std::vector<RowLoss>(m)};
@@ -767,7 +769,7 @@ at::Tensor head_loss(const at::Tensor &h, const at::Tensor &weight, at::Tensor h
     const at::Tensor w = weight.narrow(0, first, z.size(1));
     if (wide) {
       product(sums, z, w, true);
-    } else {
+    } else if (!tiles::product(sums, z, w, true)) {
       product(part, z, w, false);
       sums.add_(part);  // in float32: a sum of many blocks would lose bits in bfloat16
     }
@@ -841,6 +843,8 @@ tune_tensor tune_head_loss(tune_tensor h, tune_tensor head, tune_tensor head_gra
     return dh.defined() ? dh : ref(sum);
   });
 }
+
+int tune_keeps_bfloat16(int64_t out, int64_t in) { return tiles::takes(out, in) ? 1 : 0; }
 
 tune_tensor tune_linear(tune_tensor x, const tune_weight *w) {
   return make([&]() -> at::Tensor { return linear(ref(x), Weight(*w)); });

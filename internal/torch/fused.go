@@ -29,7 +29,7 @@ func (s *Scope) norm(op string, x, w, residual, cos, sin Tensor, eps float64) Te
 
 // Adapted is a linear layer with an adapter beside its weight.
 type Adapted struct {
-	W     Tensor    // (out, in); none where Q is the weight
+	W     Tensor    // (out, in), of x's dtype or as [Device.KeepsBFloat16] allows; none where Q is the weight
 	Q     Quantised // (out, in)
 	A, B  Tensor    // (R, in), (out, R): float32 leaves with a gradient in place
 	Scale float64   // of B·A
@@ -90,7 +90,7 @@ func (s *Scope) FlatAttention(q, k, v Tensor, starts []int64, width, window int6
 // returns the gradient with respect to h, zeros behind the first rows, and adds the head's own to headGrad, which is none
 // where the head is not trained. ok is false, and nothing done, where this device or dtype has no such kernel.
 func (s *Scope) HeadLoss(sum, h, head, headGrad, labels Tensor, rows int64, cap float64, gradient bool) (dh Tensor, ok bool) {
-	if !fusible(h, head) || h.DType() != head.DType() {
+	if !fusible(h, head) || h.DType() != head.DType() && !(head.DType() == BFloat16 && CPU.KeepsBFloat16(head.Shape())) {
 		return Tensor{}, false
 	}
 	if !s.ready("head_loss", sum, h, head, labels) {

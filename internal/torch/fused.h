@@ -28,6 +28,9 @@ int tune_quantise(const tune_weight *w, int64_t row, int64_t rows, const void *f
 // Makes a quantised weight whole; with compose as devices without a kernel of ours do.
 tune_tensor tune_dequantise(const tune_weight *w, int dtype, int compose);
 
+// Whether a frozen weight (out, in) may stay in bfloat16 beside float32 activations on the CPU.
+int tune_keeps_bfloat16(int64_t out, int64_t in);
+
 // On every device: a linear layer, and n that read the same input, each with an adapter beside its weight.
 tune_tensor tune_linear(tune_tensor x, const tune_weight *w);
 int tune_adapted(tune_tensor x, int n, const tune_weight *w, tune_tensor *a, tune_tensor *b, const double *scale, tune_tensor *out);

@@ -5,6 +5,7 @@
 
 #include "guard.h"
 #include "kernel.h"
+#include "tiles.h"
 
 #include <atomic>
 #include <cfloat>
@@ -124,7 +125,10 @@ Weight::Weight(const tune_weight &w) : in(w.in) {
 }
 
 at::Tensor Weight::whole(at::ScalarType dtype) const {
-  if (dense.defined()) return dense;
+  if (dense.defined()) {
+    const bool kept = dense.scalar_type() == dtype || (dtype == at::kFloat && tiles::takes(dense));
+    return kept ? dense : dense.to(dtype);
+  }
   if (data.device().is_cpu() && (dtype == at::kFloat || dtype == at::kBFloat16)) return dequantise(*this, dtype);
   return composed(*this, dtype);
 }

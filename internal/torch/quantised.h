@@ -20,7 +20,7 @@ struct Weight {
 
   explicit Weight(const tune_weight &w);
   int64_t out() const { return dense.defined() ? dense.size(0) : data.size(0); }
-  // whole returns the weight; a quantised one newly made in dtype.
+  // whole returns the weight in dtype, a quantised one newly made; for float32 one in bfloat16 that tiles.h multiplies with.
   at::Tensor whole(at::ScalarType dtype) const;
 };
 
