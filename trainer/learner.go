@@ -20,6 +20,7 @@ type Learner struct {
 
 	loss   torch.Tensor // (1), the sum over the step's target tokens so far
 	tokens int          // how many there were
+	read   *readings    // of the step so far, once they have been read
 	lowest int          // the lowest layer that has something to train
 }
 
@@ -38,6 +39,9 @@ func NewLearner(s *torch.Scope, m *model.Model, adapter *adapters.Adapter, optio
 
 // Parameters counts the numbers that are trained.
 func (l *Learner) Parameters() int64 { return l.flat.Data.Len() }
+
+// readings are what the host is told of a step.
+type readings struct{ loss, gradNorm float64 } // sums over target tokens
 
 // Accumulate runs a micro-batch forward and backward: its loss and its gradients are added to the step's.
 func (l *Learner) Accumulate(b datasets.Batch) error {
@@ -60,6 +64,7 @@ func (l *Learner) Accumulate(b datasets.Batch) error {
 		}
 		s.AddTo(l.loss, sum)
 		l.tokens += b.TargetTokens
+		l.read = nil
 		return s.Err()
 	})
 }
@@ -151,26 +156,38 @@ func (l Loss) Finite() bool { return finite(l.Sum) }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-// Loss returns the loss of the step so far. It waits for the device.
+// Loss returns the loss of the step so far. It waits for the device, the only time in a step: the norm of the gradients,
+// which Update needs, is read with it.
 func (l *Learner) Loss() (Loss, error) {
-	var sum float32
+	if l.read != nil {
+		return Loss{l.read.loss, l.tokens}, nil
+	}
 	err := l.scope.Nest(func(s *torch.Scope) error {
-		sum = s.ReadFloat32(l.loss)
-		return s.Err()
+		both := s.ReadFloat32s(s.Cat(0, l.loss, s.View(s.Norm(l.flat.Grad), 1)))
+		if err := s.Err(); err != nil {
+			return err
+		}
+		l.read = &readings{float64(both[0]), float64(both[1])}
+		return nil
 	})
-	return Loss{float64(sum), l.tokens}, err
+	if err != nil {
+		return Loss{}, err
+	}
+	return Loss{l.read.loss, l.tokens}, nil
 }
 
 // Update divides the gradients by the step's target tokens, clips them, applies AdamW and starts the next step.
 // lr is the learning rate, with LoRA+ that of A. It returns the norm of the gradients before clipping; one that is
 // not finite leaves the weights alone.
 func (l *Learner) Update(lr float64) (gradNorm float64, err error) {
+	if _, err := l.Loss(); err != nil {
+		return 0, err
+	}
+	tokens := float64(max(1, l.tokens))
+	if gradNorm = l.read.gradNorm / tokens; !finite(gradNorm) {
+		return gradNorm, nil
+	}
 	err = l.scope.Nest(func(s *torch.Scope) error {
-		tokens := float64(max(1, l.tokens))
-		gradNorm = float64(s.ReadFloat32(s.Norm(l.flat.Grad))) / tokens
-		if err := s.Err(); err != nil || !finite(gradNorm) {
-			return err
-		}
 		scale := 1 / tokens
 		if limit := l.options.MaxGradNorm; limit > 0 {
 			scale *= min(1, limit/(gradNorm+1e-6)) // as torch.nn.utils.clip_grad_norm_
@@ -184,7 +201,7 @@ func (l *Learner) Update(lr float64) (gradNorm float64, err error) {
 		l.flat.Update(s, adamw)
 		s.Zero(l.flat.Grad)
 		s.Zero(l.loss)
-		l.tokens = 0
+		l.tokens, l.read = 0, nil
 		return s.Err()
 	})
 	return gradNorm, err

@@ -103,7 +103,7 @@ func (l *loop) run(ctx context.Context) error {
 		}
 
 		// Losses are summed over target tokens and divided once, so every token weighs the same however it
-		// was batched. Reading the sum waits for the device: once a step.
+		// was batched. Reading them waits for the device: once a step.
 		loss, err := l.learner.Loss()
 		if err != nil {
 			return fmt.Errorf("step %d: read loss: %w", step, err)

@@ -28,13 +28,14 @@ func Sequence(ids []int64) Input {
 type Pass struct {
 	ids   torch.Tensor // (N)
 	kinds map[string]turn
-	// Lining up: rows names for each of B·T places the token that goes there, back for each token its place.
-	// Both are none when the tokens already lie so.
+	// Lining up: rows names for each of B·T places the token that goes there, back for each token its place. They are made
+	// when a layer first asks, and never when the tokens already lie so.
 	rows, back   torch.Tensor
+	uneven       bool
 	starts       []int64                 // (B+1)
 	batch, width int64                   // B, T
 	masks        map[string]torch.Tensor // of a pass without a cache, made when a layer first asks
-	scope        *torch.Scope            // owns the masks
+	scope        *torch.Scope            // owns what is made when asked for
 	cache        *Cache
 	real         int64 // tokens that do not fill a bucket; of a pass with a cache
 }
@@ -84,8 +85,9 @@ func (m *Model) NewPass(s *torch.Scope, in Input, cache *Cache) (*Pass, error) {
 		}
 		p.width = total
 		p.masks = cache.prepare(s, int64(n), total)
-	} else if p.width = up(longest, m.Bucket); p.batch*p.width != total || longest*p.batch != int64(n) {
-		p.lineUpBy(s, in.Starts, total, m.Device)
+	} else {
+		p.width = up(longest, m.Bucket)
+		p.uneven = p.batch*p.width != total || longest*p.batch != int64(n)
 	}
 	ids, positions := fill(in.IDs, total), fill(in.Positions, total)
 	p.ids = s.To(s.Int64s(ids), torch.Int64, m.Device)
@@ -109,13 +111,16 @@ func (p *Pass) mask(s *torch.Scope, m *Model, kind string) torch.Tensor {
 	return p.masks[kind]
 }
 
-// lineUpBy makes the two indexes between N tokens and B·T places. A place behind a sequence's end shows the
-// sequence's first token: the causal mask hides it from every real one.
-func (p *Pass) lineUpBy(s *torch.Scope, starts []int, total int64, device torch.Device) {
+// indexes makes the two indexes between N tokens and B·T places where there is need of them. A place behind a sequence's
+// end shows the sequence's first token: the causal mask hides it from every real one.
+func (p *Pass) indexes(s *torch.Scope) {
+	if !p.uneven || p.rows.Defined() {
+		return
+	}
 	rows := make([]int64, p.batch*p.width)
-	back := make([]int64, total)
+	back := make([]int64, p.ids.Len())
 	for b := range p.batch {
-		start, end := int64(starts[b]), int64(starts[b+1])
+		start, end := p.starts[b], p.starts[b+1]
 		for t := range p.width {
 			place := b*p.width + t
 			if start+t < end {
@@ -125,13 +130,16 @@ func (p *Pass) lineUpBy(s *torch.Scope, starts []int, total int64, device torch.
 			}
 		}
 	}
-	p.rows = s.To(s.Int64s(rows), torch.Int64, device)
-	p.back = s.To(s.Int64s(back), torch.Int64, device)
+	index := func(v []int64) torch.Tensor {
+		return s.MoveTo(p.scope, s.To(s.Int64s(v), torch.Int64, p.ids.Device()))
+	}
+	p.rows, p.back = index(rows), index(back)
 }
 
 // lineUp turns x (N, H, E) into (B, H, T, E).
 func (p *Pass) lineUp(s *torch.Scope, x torch.Tensor) torch.Tensor {
 	heads, e := x.Dim(1), x.Dim(2)
+	p.indexes(s)
 	if p.rows.Defined() {
 		x = s.Rows(x, p.rows)
 	}
@@ -141,6 +149,7 @@ func (p *Pass) lineUp(s *torch.Scope, x torch.Tensor) torch.Tensor {
 // flatten turns x (B, H, T, E) into (N, H·E).
 func (p *Pass) flatten(s *torch.Scope, x torch.Tensor) torch.Tensor {
 	heads, e := x.Dim(1), x.Dim(3)
+	p.indexes(s)
 	x = s.View(s.Transpose(x, 1, 2), p.batch*p.width, heads*e)
 	if p.back.Defined() {
 		x = s.Rows(x, p.back)
