@@ -17,11 +17,17 @@ type Config struct {
 	Threads int `yaml:"threads"`
 	// Method is lora (the default) or full: train every weight.
 	Method string `yaml:"method"`
+	// Retries is how often a run whose training process died goes on by itself from its last checkpoint; after it ran out of
+	// memory with half as many rows a forward pass, in the same optimizer steps. Default 2.
+	Retries int `yaml:"retries"`
 
-	Model  Model  `yaml:"model"`
-	LoRA   LoRA   `yaml:"lora"`
-	Data   Data   `yaml:"data"`
-	Train  Train  `yaml:"train"`
+	Model Model `yaml:"model"`
+	LoRA  LoRA  `yaml:"lora"`
+	Data  Data  `yaml:"data"`
+	Train Train `yaml:"train"`
+
+	Checkpoint Checkpoint `yaml:"checkpoint"`
+
 	Sample Sample `yaml:"sample"`
 	Output Output `yaml:"output"`
 }
@@ -146,6 +152,18 @@ type Train struct {
 	// EvalSteps evaluates on data.validation every so many steps, besides before the first and after the
 	// last; 0, the default, only then.
 	EvalSteps int `yaml:"eval_steps"`
+	// Patience ends the run when this many evaluations in a row were no better than the best before them; 0, the default,
+	// never. It needs data.validation and eval_steps.
+	Patience int `yaml:"patience"`
+}
+
+// Checkpoint says when a run saves what it needs to go on after it was stopped, whatever stopped it.
+type Checkpoint struct {
+	// Steps saves a checkpoint every so many steps; 0, the default, about once a minute, and more rarely where saving takes
+	// longer than a fiftieth of that. Ctrl-C and SIGTERM save one as well.
+	Steps int `yaml:"steps"`
+	// Keep is how many of the newest checkpoints stay, besides the one with the best validation loss. Default 2.
+	Keep int `yaml:"keep"`
 }
 
 // Sample has the model write while it learns, so that its voice can be heard changing.
@@ -178,13 +196,15 @@ func (c *Config) autos() map[string]*bool {
 // Default is the configuration of an empty file.
 func Default() Config {
 	return Config{
-		Seed: 42, Device: "auto", Method: "lora",
+		Seed: 42, Device: "auto", Method: "lora", Retries: 2,
 		Model: Model{DType: "auto", Quantize: "none", Init: "pretrained"},
 		LoRA:  LoRA{Rank: 16, Alpha: 32, TargetModules: checkpoint.LinearModules()},
 		Data:  Data{MaxLength: 512, LossOn: "replies", Shuffle: true},
 		Train: Train{NumTrainEpochs: 3, BatchSize: 4, GradientAccumulationSteps: 1, LearningRate: 2e-4,
 			LRSchedulerType: "linear", MaxGradNorm: 1, AdamBeta1: 0.9, AdamBeta2: 0.999, AdamEpsilon: 1e-8,
 			AutoCheckpointing: true},
+		Checkpoint: Checkpoint{Keep: 2},
+
 		Sample: Sample{MaxNewTokens: 120},
 		Output: Output{Dir: "runs", Database: "runs.db", DType: "bfloat16"},
 	}

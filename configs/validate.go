@@ -68,6 +68,9 @@ func (c *Config) problems() []*Problem {
 	c.LoRA.check(check, c.Method)
 	c.Data.check(check)
 	c.Train.check(check, c.Data.Validation)
+	check.whole("retries", c.Retries, 0, most)
+	check.whole("checkpoint.steps", c.Checkpoint.Steps, 0, mostSteps)
+	check.whole("checkpoint.keep", c.Checkpoint.Keep, 1, most)
 	c.Sample.check(check)
 	c.Output.check(check)
 	return check.problems
@@ -186,6 +189,10 @@ func (t Train) check(check *checker, validation string) {
 	check.whole("train.eval_steps", t.EvalSteps, 0, mostSteps)
 	if t.EvalSteps > 0 && validation == "" {
 		check.bad("train.eval_steps", "needs data.validation, a file to evaluate on")
+	}
+	check.whole("train.patience", t.Patience, 0, most)
+	if t.Patience > 0 && t.EvalSteps == 0 {
+		check.bad("train.patience", "needs train.eval_steps, how often to evaluate")
 	}
 }
 

@@ -52,6 +52,31 @@ func NewBatch(samples []Sample, rows []int, padTo int) Batch {
 	return b
 }
 
+// Split returns the batch in parts of at most so many rows, in order: the same tokens and targets. Where there are several,
+// the first says the Tokens of all: parts do not tell padding apart.
+func (b Batch) Split(rows int) []Batch {
+	if rows < 1 || rows >= len(b.Rows) {
+		return []Batch{b}
+	}
+	var parts []Batch
+	for first := 0; first < len(b.Rows); first += rows {
+		last := min(first+rows, len(b.Rows))
+		from, to := b.Starts[first], b.Starts[last]
+		part := Batch{InputIDs: b.InputIDs[from:to], Positions: b.Positions[from:to], Targets: b.Targets[from:to], Rows: b.Rows[first:last], Epoch: b.Epoch}
+		for _, start := range b.Starts[first : last+1] {
+			part.Starts = append(part.Starts, start-from)
+		}
+		for _, target := range part.Targets {
+			if target != NoLoss {
+				part.TargetTokens++
+			}
+		}
+		parts = append(parts, part)
+	}
+	parts[0].Tokens = b.Tokens
+	return parts
+}
+
 func (b *Batch) append(id, position, target int64) {
 	b.InputIDs = append(b.InputIDs, id)
 	b.Positions = append(b.Positions, position)

@@ -12,5 +12,7 @@
 //	schedule.go   the learning rate of a step
 //	evaluate.go   the loss on data that is never trained on
 //	sample.go     replies that the model writes while it learns
+//	checkpoint.go what a run needs to go on after it was stopped: saved, checked, read again
+//	blame.go      which tensor is to blame when numbers stop being finite
 //	recorder.go   what a run tells about itself
 package trainer

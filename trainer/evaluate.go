@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"context"
 	"fmt"
 
 	"tune/datasets"
@@ -8,10 +9,14 @@ import (
 	"tune/internal/torch"
 )
 
-// Evaluate returns the loss of a model on data, with its weights as they are.
-func Evaluate(s *torch.Scope, m *model.Model, batches []datasets.Batch) (Loss, error) {
-	var total Loss
-	for i, b := range batches {
+// Evaluate returns the loss of a model on data, with its weights as they are. It goes on from what done says, and ends
+// between two batches, with how far it came, when ctx is cancelled.
+func Evaluate(ctx context.Context, s *torch.Scope, m *model.Model, batches []datasets.Batch, done PartialEvaluation) (PartialEvaluation, error) {
+	for done.Batches < len(batches) {
+		if ctx.Err() != nil {
+			return done, ErrInterrupted
+		}
+		b := batches[done.Batches]
 		err := s.Nest(func(s *torch.Scope) error {
 			p, err := m.NewPass(s, input(b), nil)
 			if err != nil {
@@ -21,13 +26,14 @@ func Evaluate(s *torch.Scope, m *model.Model, batches []datasets.Batch) (Loss, e
 			if err != nil {
 				return err
 			}
-			total.Sum += float64(s.ReadFloat32(sum))
-			total.Tokens += b.TargetTokens
+			done.Sum += float64(s.ReadFloat32(sum))
 			return s.Err()
 		})
 		if err != nil {
-			return total, fmt.Errorf("validation batch %d: %w", i+1, err)
+			return done, fmt.Errorf("validation batch %d: %w", done.Batches+1, err)
 		}
+		done.TargetTokens += b.TargetTokens
+		done.Batches++
 	}
-	return total, nil
+	return done, nil
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"tune/adapters"
@@ -31,20 +34,32 @@ type Job struct {
 	Tokenizer  *tokenizer.Tokenizer // for samples
 	Recorder   Recorder
 	Now        func() time.Time // time.Now, or a test's clock
+
+	// MicroBatch is how many rows of a batch are worked on at a time, in the same optimizer steps; 0 is all.
+	MicroBatch int
+	// Checkpoints is where the run saves what it needs to go on; nil saves nothing.
+	Checkpoints *Checkpoints
+	SaveSteps   int    // every so many steps; 0 about once a minute
+	Base        string // the base model's name, for the adapters in checkpoints
+	// Resume is where the run goes on; nil from the beginning.
+	Resume *Checkpoint
 }
 
 // Summary is what a run comes to.
 type Summary struct {
-	Steps      int
-	FirstLoss  float64
-	LastLoss   float64
-	Validation []Evaluation // in order, the first before step 1
-	Tokens     int          // all real tokens trained on
-	Training   time.Duration
-	Evaluating time.Duration // evaluations and samples
-	PeakMemory int64         // bytes, of the process
-	DevicePeak int64         // bytes in tensors on the device, -1 where it cannot be told
-	Parameters int64         // trained
+	Steps        int           `json:"steps"`
+	FirstLoss    float64       `json:"first_loss"`
+	LastLoss     float64       `json:"last_loss"`
+	Validation   []Evaluation  `json:"validation"` // in order, the first before step 1
+	Tokens       int           `json:"tokens"`     // all real tokens trained on
+	Training     time.Duration `json:"training_ns"`
+	Evaluating   time.Duration `json:"evaluating_ns"`  // evaluations and samples
+	Saving       time.Duration `json:"saving_ns"`      // checkpoints
+	PeakMemory   int64         `json:"peak_memory"`    // bytes, of the process
+	DevicePeak   int64         `json:"device_peak"`    // bytes in tensors on the device, -1 where it cannot be told
+	Parameters   int64         `json:"parameters"`     // trained
+	StoppedEarly bool          `json:"stopped_early"`  // by Options.Patience
+	Best         *Evaluation   `json:"best,omitempty"` // the lowest validation loss after a step
 }
 
 // Steps returns how many optimizer steps a job takes: MaxSteps, or as many as its epochs give. Batches left
@@ -68,8 +83,10 @@ func Run(ctx context.Context, s *torch.Scope, job Job) (Summary, error) {
 	if l.learner, err = NewLearner(s, job.Model, job.Adapter, job.Options); err != nil {
 		return l.summary, fmt.Errorf("make room for what is trained: %w", err)
 	}
-	l.summary.Parameters = l.learner.Parameters()
+	l.lastSaved = l.Now()
 	err = l.run(ctx)
+	l.summary.Parameters = l.learner.Parameters()
+	l.summary.Best = l.best
 	return l.summary, err
 }
 
@@ -80,22 +97,34 @@ type loop struct {
 	schedule Schedule
 	steps    int
 	summary  Summary
+
+	best   *Evaluation // with the lowest validation loss
+	worse  int         // evaluations since
+	recent []float64   // losses of the last steps
+
+	lastSaved time.Time
+	savedStep int           // of the last checkpoint
+	saveCost  time.Duration // of the last checkpoint
 }
 
 func (l *loop) run(ctx context.Context) error {
-	torch.Seed(l.Seed) // dropout draws from libtorch's generator
-	if err := l.evaluateAndSample(ctx, 0); err != nil {
+	start, err := l.begin(ctx)
+	if err != nil {
 		return err
 	}
-	for step := 1; step <= l.steps; step++ {
+	for step := start + 1; step <= l.steps && !l.patienceIsOver(); step++ {
 		lr, began := l.schedule.At(step), l.Now()
 
 		tokens := 0
+		var batches []datasets.Batch
 		for range l.Options.GradientAccumulationSteps {
 			batch := l.Train.Next()
-			if err := l.learner.Accumulate(batch); err != nil { // forward, backward
-				return fmt.Errorf("step %d: %w", step, err)
+			for _, part := range batch.Split(l.MicroBatch) {
+				if err := l.learner.Accumulate(part); err != nil { // forward, backward
+					return fmt.Errorf("step %d: %w", step, err)
+				}
 			}
+			batches = append(batches, batch)
 			tokens += batch.Tokens
 			if l.Train.Position().Batch == 0 { // the epoch is over
 				break
@@ -108,15 +137,15 @@ func (l *loop) run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("step %d: read loss: %w", step, err)
 		}
-		if !loss.Finite() {
-			return &DivergedError{Step: step, Loss: loss.Mean()} // before the update, not after
+		if !loss.Finite() { // before the update, not after
+			return &DivergedError{Step: step, Loss: loss.Mean(), Tensor: l.learner.blameLoss(batches)}
 		}
 		gradNorm, err := l.learner.Update(lr) // divide, clip, AdamW, zero
 		if err != nil {
 			return fmt.Errorf("step %d: update: %w", step, err)
 		}
 		if !finite(gradNorm) {
-			return &DivergedError{Step: step, Loss: loss.Mean(), GradNorm: gradNorm}
+			return &DivergedError{Step: step, Loss: loss.Mean(), GradNorm: gradNorm, Tensor: l.learner.blameGradient()}
 		}
 
 		m := StepMetrics{Step: step, Epoch: l.epoch(), Loss: loss.Mean(), LR: lr, GradNorm: gradNorm,
@@ -126,54 +155,170 @@ func (l *loop) run(ctx context.Context) error {
 		if err := l.Recorder.RecordStep(ctx, m); err != nil {
 			return fmt.Errorf("step %d: record: %w", step, err)
 		}
-		if err := l.reportWarnings(ctx, step); err != nil {
+		if err := l.reportOddities(ctx, m); err != nil {
 			return fmt.Errorf("step %d: record: %w", step, err)
 		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("after step %d: %w", step, ErrInterrupted)
-		}
-		if err := l.evaluateAndSample(ctx, step); err != nil {
+		if err := l.evaluateAndSample(ctx, step, PartialEvaluation{}); err != nil {
 			return err
+		}
+		if l.saveIsDue(step) {
+			if err := l.save(ctx, l.state(step)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// evaluateAndSample does what is due after a step: before the first step and after the last, everything.
-func (l *loop) evaluateAndSample(ctx context.Context, step int) error {
+// begin is what comes before the first step, or before the first after a checkpoint. It returns the last step that was made.
+func (l *loop) begin(ctx context.Context) (step int, err error) {
+	if l.Resume == nil {
+		torch.Seed(l.Seed) // dropout draws from libtorch's generator
+		return 0, l.evaluateAndSample(ctx, 0, PartialEvaluation{})
+	}
+	state := l.Resume.State
+	if err := l.Train.Seek(state.Position); err != nil {
+		return 0, fmt.Errorf("%s: %w", l.Resume.Path, err)
+	}
+	if err := l.learner.restore(l.scope, l.Resume); err != nil {
+		return 0, err
+	}
+	l.summary, l.best, l.worse, l.recent = state.Summary, state.Best, state.Worse, state.Recent
+	if state.Pending != nil {
+		err = l.evaluateAndSample(ctx, state.Step, *state.Pending)
+	}
+	return state.Step, err
+}
+
+// evaluateAndSample does what is due after a step: before the first step and after the last, everything. An interrupt saves
+// how far it came.
+func (l *loop) evaluateAndSample(ctx context.Context, step int, done PartialEvaluation) error {
 	due := func(every int) bool { return step == 0 || step == l.steps || every > 0 && step%every == 0 }
-	began := l.Now()
+	began, before := l.Now(), l.state(step)
 	defer func() { l.summary.Evaluating += l.Now().Sub(began) }()
 
+	if ctx.Err() != nil {
+		before.Pending = &done
+		return l.interrupted(ctx, before)
+	}
 	if len(l.Validation) > 0 && due(l.Options.EvalSteps) {
-		loss, err := Evaluate(l.scope, l.Model, l.Validation)
-		if err != nil {
+		var err error
+		if done, err = Evaluate(ctx, l.scope, l.Model, l.Validation, done); errors.Is(err, ErrInterrupted) {
+			before.Pending = &done
+			return l.interrupted(ctx, before)
+		} else if err != nil {
 			return fmt.Errorf("after step %d: %w", step, err)
 		}
-		e := Evaluation{Step: step, Loss: loss.Mean(), TargetTokens: loss.Tokens, Elapsed: l.Now().Sub(began)}
+		e := Evaluation{Step: step, Loss: Loss{done.Sum, done.TargetTokens}.Mean(), TargetTokens: done.TargetTokens, Elapsed: l.Now().Sub(began)}
 		l.summary.Validation = append(l.summary.Validation, e)
 		if err := l.Recorder.RecordEvaluation(ctx, e); err != nil {
 			return fmt.Errorf("after step %d: record evaluation: %w", step, err)
 		}
-	}
-	if !due(l.Sample.Steps) {
-		return nil
-	}
-	for i, prompt := range l.Sample.Prompts {
-		started := l.Now()
-		reply, tokens, stopped, err := Reply(ctx, l.scope, l.Model, l.Tokenizer,
-			[]tokenizer.Message{{Role: "user", Content: prompt}}, model.GenerateOptions{MaxNewTokens: l.Sample.MaxNewTokens,
-				Temperature: l.Sample.Temperature, Seed: l.Seed + int64(i)}, nil)
-		if err != nil {
-			return fmt.Errorf("after step %d: sample %d: %w", step, i+1, err)
+		if !finite(e.Loss) {
+			return &DivergedError{Step: step, Loss: e.Loss, Tensor: "the validation loss"}
 		}
-		sample := SampleText{Step: step, Index: i, Prompt: prompt, Reply: reply, Tokens: tokens, Stopped: stopped,
-			Elapsed: l.Now().Sub(started)}
-		if err := l.Recorder.RecordSample(ctx, sample); err != nil {
-			return fmt.Errorf("after step %d: record sample: %w", step, err)
+		l.judge(e)
+	}
+	if due(l.Sample.Steps) {
+		for i, prompt := range l.Sample.Prompts {
+			started := l.Now()
+			reply, tokens, stopped, err := Reply(ctx, l.scope, l.Model, l.Tokenizer,
+				[]tokenizer.Message{{Role: "user", Content: prompt}}, model.GenerateOptions{MaxNewTokens: l.Sample.MaxNewTokens,
+					Temperature: l.Sample.Temperature, Seed: l.Seed + int64(i)}, nil)
+			if ctx.Err() != nil { // half a reply is none
+				before.Pending = &done
+				return l.interrupted(ctx, before)
+			}
+			if err != nil {
+				return fmt.Errorf("after step %d: sample %d: %w", step, i+1, err)
+			}
+			sample := SampleText{Step: step, Index: i, Prompt: prompt, Reply: reply, Tokens: tokens, Stopped: stopped,
+				Elapsed: l.Now().Sub(started)}
+			if err := l.Recorder.RecordSample(ctx, sample); err != nil {
+				return fmt.Errorf("after step %d: record sample: %w", step, err)
+			}
 		}
+	}
+	if l.best != nil && l.best.Step == step {
+		return l.save(ctx, l.state(step)) // the best so far is kept, whatever comes
 	}
 	return nil
+}
+
+// judge compares an evaluation with the best. The one before training has nothing to be kept.
+func (l *loop) judge(e Evaluation) {
+	switch {
+	case e.Step == 0:
+	case l.best == nil || e.Loss < l.best.Loss:
+		l.best, l.worse = &e, 0
+	default:
+		l.worse++
+	}
+}
+
+// patienceIsOver reports whether evaluations have been no better than the best for too long.
+func (l *loop) patienceIsOver() bool {
+	if l.Options.Patience > 0 && l.worse >= l.Options.Patience {
+		l.summary.StoppedEarly = true
+	}
+	return l.summary.StoppedEarly
+}
+
+// interrupted saves a checkpoint and ends the run.
+func (l *loop) interrupted(ctx context.Context, state State) error {
+	if state.Step > 0 { // before the first step there is nothing that a new start would not make
+		if err := l.save(ctx, state); err != nil {
+			return errors.Join(fmt.Errorf("after step %d: %w", state.Step, ErrInterrupted), err)
+		}
+	}
+	return fmt.Errorf("after step %d: %w", state.Step, ErrInterrupted)
+}
+
+// state is where the run stands behind a step.
+func (l *loop) state(step int) State {
+	return State{Step: step, Position: l.Train.Position(), Updates: l.learner.flat.Steps(), Best: l.best, Worse: l.worse,
+		Recent: slices.Clone(l.recent), Summary: l.summary}
+}
+
+// How often a run saves by itself: once in saveEvery, but saving takes no more than one part in saveShare of the time.
+const (
+	saveEvery = time.Minute
+	saveShare = 50
+)
+
+func (l *loop) saveIsDue(step int) bool {
+	if l.SaveSteps > 0 {
+		return step%l.SaveSteps == 0
+	}
+	return l.Now().Sub(l.lastSaved) >= max(saveEvery, saveShare*l.saveCost)
+}
+
+// save writes a checkpoint, once for a step, and removes old ones.
+func (l *loop) save(ctx context.Context, state State) error {
+	if l.Checkpoints == nil || l.savedStep == state.Step && state.Pending == nil { // the best was due as well
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	began := l.Now()
+	// What is in the checkpoint is in the record as well, or a run that goes on from it would have a hole.
+	if err := l.Recorder.Sync(ctx); err != nil {
+		return fmt.Errorf("after step %d: record: %w", state.Step, err)
+	}
+	path, err := l.Checkpoints.save(l.scope, l.learner, state, l.Base, began)
+	if err != nil {
+		return fmt.Errorf("after step %d: %w", state.Step, err)
+	}
+	best := 0
+	if state.Best != nil {
+		best = state.Best.Step
+	}
+	if err := l.Checkpoints.prune(best); err != nil {
+		return fmt.Errorf("after step %d: %w", state.Step, err)
+	}
+	l.lastSaved, l.savedStep = l.Now(), state.Step
+	l.saveCost = l.lastSaved.Sub(began)
+	l.summary.Saving += l.saveCost
+	return l.Recorder.RecordCheckpoint(ctx, SavedCheckpoint{Step: state.Step, Path: path, Best: best == state.Step, Elapsed: l.saveCost})
 }
 
 func (l *loop) measureMemory(m *StepMetrics) {
@@ -204,12 +349,54 @@ func (l *loop) count(m StepMetrics) {
 	sum.DevicePeak = max(sum.DevicePeak, m.DevicePeakBytes, m.DeviceMemoryBytes)
 }
 
-// reportWarnings records what libtorch warned of, such as an operator that fell back from MPS to the CPU.
-func (l *loop) reportWarnings(ctx context.Context, step int) error {
+// reportOddities records what is worth a look after a step: warnings of libtorch, such as an operator that fell back from
+// MPS to the CPU, a loss far above the last ones, and weights that the first step has not moved.
+func (l *loop) reportOddities(ctx context.Context, m StepMetrics) error {
 	for _, message := range torch.Warnings() {
-		if err := l.Recorder.RecordEvent(ctx, Event{Step: step, Level: Warning, Kind: "libtorch", Message: message}); err != nil {
+		if err := l.Recorder.RecordEvent(ctx, Event{Step: m.Step, Level: Warning, Kind: "libtorch", Message: message}); err != nil {
 			return err
 		}
 	}
-	return nil
+	if mean, spike := spikes(l.recent, m.Loss); spike {
+		text := fmt.Sprintf("the loss of step %d is %.4f, of the %d steps before %.4f on average", m.Step, m.Loss, len(l.recent), mean)
+		if err := l.Recorder.RecordEvent(ctx, Event{Step: m.Step, Level: Warning, Kind: "loss_spike", Message: text}); err != nil {
+			return err
+		}
+	}
+	l.recent = append(l.recent, m.Loss)
+	if len(l.recent) > spikeWindow {
+		l.recent = l.recent[1:]
+	}
+	if m.Step != 1 {
+		return nil
+	}
+	names, err := l.learner.unmoved()
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	text := fmt.Sprintf("the first step left %d of the trained tensors as they were: %s", len(names), strings.Join(names[:min(5, len(names))], ", "))
+	if len(names) > 5 {
+		text += ", ..."
+	}
+	return l.Recorder.RecordEvent(ctx, Event{Step: m.Step, Level: Warning, Kind: "unchanged_weight", Message: text})
+}
+
+const (
+	spikeWindow = 20 // steps that a loss is compared with
+	spikeLeast  = 10 // and of how many at least
+)
+
+// spikes reports whether a loss stands out from the last ones: five standard deviations and three tenths above their mean.
+func spikes(recent []float64, loss float64) (mean float64, yes bool) {
+	if len(recent) < spikeLeast {
+		return 0, false
+	}
+	for _, v := range recent {
+		mean += v / float64(len(recent))
+	}
+	variance := 0.0
+	for _, v := range recent {
+		variance += (v - mean) * (v - mean) / float64(len(recent))
+	}
+	return mean, loss > mean+5*math.Sqrt(variance) && loss > 1.3*mean
 }

@@ -153,11 +153,11 @@ func TestStartFromContinues(t *testing.T) {
 			if _, err := Run(context.Background(), s, job(m, a, data)); err != nil {
 				return err
 			}
-			loss, err := Evaluate(s, m, []datasets.Batch{batch})
+			loss, err := Evaluate(t.Context(), s, m, []datasets.Batch{batch}, PartialEvaluation{})
 			if err != nil {
 				return err
 			}
-			saved = loss.Mean()
+			saved = loss.Sum / float64(loss.TargetTokens)
 			if err := a.Save(s, peft, "base"); err != nil {
 				return err
 			}

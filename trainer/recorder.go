@@ -3,7 +3,6 @@ package trainer
 import (
 	"context"
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -13,6 +12,18 @@ type Recorder interface {
 	RecordEvaluation(ctx context.Context, e Evaluation) error
 	RecordSample(ctx context.Context, t SampleText) error
 	RecordEvent(ctx context.Context, e Event) error
+	// Sync returns when everything recorded so far would outlive this process: a checkpoint must not be ahead of it.
+	Sync(ctx context.Context) error
+	// RecordCheckpoint tells of a checkpoint that was saved.
+	RecordCheckpoint(ctx context.Context, c SavedCheckpoint) error
+}
+
+// SavedCheckpoint is a checkpoint on the disk.
+type SavedCheckpoint struct {
+	Step    int
+	Path    string
+	Best    bool // by the validation loss
+	Elapsed time.Duration
 }
 
 // StepMetrics is one optimizer step. Memory is in bytes, -1 where it cannot be told.
@@ -76,11 +87,16 @@ type DivergedError struct {
 	Step     int
 	Loss     float64
 	GradNorm float64 // 0 when the loss itself was not finite
+	Tensor   string  // the first that is not finite; empty where it could not be told
 }
 
 func (e *DivergedError) Error() string {
-	if math.IsNaN(e.Loss) || math.IsInf(e.Loss, 0) {
-		return fmt.Sprintf("step %d: the loss is %g: training diverged", e.Step, e.Loss)
+	what := fmt.Sprintf("the gradient norm is %g", e.GradNorm)
+	if !finite(e.Loss) {
+		what = fmt.Sprintf("the loss is %g", e.Loss)
 	}
-	return fmt.Sprintf("step %d: the gradient norm is %g: training diverged", e.Step, e.GradNorm)
+	if e.Tensor != "" {
+		what += fmt.Sprintf("; the first tensor that is not finite is %s", e.Tensor)
+	}
+	return fmt.Sprintf("step %d: %s: training diverged", e.Step, what)
 }

@@ -26,8 +26,11 @@ type memoryRecorder struct {
 	steps       []StepMetrics
 	evaluations []Evaluation
 	samples     []SampleText
+	events      []Event
+	checkpoints []SavedCheckpoint
 	fail        int // the step whose record fails
 	onStep      func(StepMetrics)
+	onLoad      func(*torch.Scope, *Job) // before the run
 }
 
 func (r *memoryRecorder) RecordStep(_ context.Context, m StepMetrics) error {
@@ -48,7 +51,15 @@ func (r *memoryRecorder) RecordSample(_ context.Context, t SampleText) error {
 	r.samples = append(r.samples, t)
 	return nil
 }
-func (r *memoryRecorder) RecordEvent(context.Context, Event) error { return nil }
+func (r *memoryRecorder) RecordEvent(_ context.Context, e Event) error {
+	r.events = append(r.events, e)
+	return nil
+}
+func (r *memoryRecorder) Sync(context.Context) error { return nil }
+func (r *memoryRecorder) RecordCheckpoint(_ context.Context, c SavedCheckpoint) error {
+	r.checkpoints = append(r.checkpoints, c)
+	return nil
+}
 
 // rows makes a dataset of n rows of different lengths, their first third a prompt.
 func rows(n int) *datasets.Dataset {
@@ -108,6 +119,9 @@ func train(t *testing.T, ctx context.Context, full bool, changes ...setup) outco
 			if job.Adapter, err = adapters.New(s, m, lora, 11); err != nil {
 				return err
 			}
+		}
+		if out.onLoad != nil {
+			out.onLoad(s, &job)
 		}
 		out.Summary, out.err = Run(ctx, s, job)
 		if full {

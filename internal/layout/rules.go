@@ -29,7 +29,7 @@ var rules = []rule{
 	{
 		pkg: "trainer",
 		may: []string{"adapters", "datasets", "configs", "internal/model", "internal/checkpoint", "internal/torch",
-			"internal/tokenizer", "internal/files"},
+			"internal/tokenizer", "internal/files", "internal/safetensors"},
 		torch: true,
 	},
 	{

@@ -60,10 +60,7 @@ type Part struct {
 // Errors: recorded on s; parts that are not as long as the buffer are one, and nothing is updated then.
 // Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2.
 func (f *Flat) Update(s *Scope, o AdamW) {
-	if !f.m.Defined() {
-		f.m = s.KeepOut(s.Zeros(Float32, f.Data.Device(), f.Data.Len()))
-		f.v = s.KeepOut(s.Zeros(Float32, f.Data.Device(), f.Data.Len()))
-	}
+	f.makeMoments(s)
 	if !s.ready("adamw", f.Data, f.Grad, f.m, f.v) {
 		return
 	}
@@ -88,6 +85,26 @@ func (f *Flat) Update(s *Scope, o AdamW) {
 		at += part.Len
 	}
 }
+
+func (f *Flat) makeMoments(s *Scope) {
+	if !f.m.Defined() {
+		f.m = s.KeepOut(s.Zeros(Float32, f.Data.Device(), f.Data.Len()))
+		f.v = s.KeepOut(s.Zeros(Float32, f.Data.Device(), f.Data.Len()))
+	}
+}
+
+// Moments returns AdamW's averages of the gradients and of their squares, each (total), zeros before the first update: what
+// a checkpoint keeps beside Data and Steps.
+func (f *Flat) Moments(s *Scope) (m, v Tensor) {
+	f.makeMoments(s)
+	return f.m, f.v
+}
+
+// Steps returns how many updates there have been.
+func (f *Flat) Steps() int64 { return f.step }
+
+// SetSteps says how many updates there have been, for bias correction to go on from there.
+func (f *Flat) SetSteps(n int64) { f.step = n }
 
 // update applies one step of AdamW to a stretch of the buffer.
 func (f *Flat) update(s *Scope, o AdamW, at int64, part Part) {

@@ -144,7 +144,10 @@ func (s *Scope) Float32s(v []float32, shape ...int64) Tensor {
 	return fromSlice(s, v, Float32, shape)
 }
 
-func fromSlice[T int64 | float32](s *Scope, v []T, dtype DType, shape []int64) Tensor {
+// UInt8s makes a vector of bytes on the CPU.
+func (s *Scope) UInt8s(v []byte) Tensor { return fromSlice(s, v, UInt8, nil) }
+
+func fromSlice[T int64 | float32 | byte](s *Scope, v []T, dtype DType, shape []int64) Tensor {
 	if len(shape) == 0 {
 		shape = []int64{int64(len(v))}
 	}
