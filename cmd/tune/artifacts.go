@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -76,8 +75,8 @@ func hashBytes(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// recordArtifacts records every file of a folder that a run has left.
-func (r *session) recordArtifacts(ctx context.Context, kind, dir string) error {
+// eachArtifact calls record for every file of a folder that a run has left.
+func eachArtifact(kind, dir string, record func(runstore.Artifact) error) error {
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -86,7 +85,7 @@ func (r *session) recordArtifacts(ctx context.Context, kind, dir string) error {
 		if err != nil {
 			return err
 		}
-		return r.store.RecordArtifact(ctx, r.row.ID, runstore.Artifact{Kind: kind, Path: path, Bytes: size, SHA256: sum})
+		return record(runstore.Artifact{Kind: kind, Path: path, Bytes: size, SHA256: sum})
 	})
 }
 

@@ -316,8 +316,10 @@ func (w *stopwatch) RecordStep(_ context.Context, m trainer.StepMetrics) error {
 	return nil
 }
 
-func (w *stopwatch) RecordEvaluation(context.Context, trainer.Evaluation) error { return nil }
-func (w *stopwatch) RecordSample(context.Context, trainer.SampleText) error     { return nil }
+func (w *stopwatch) Sync(context.Context) error                                      { return nil }
+func (w *stopwatch) RecordCheckpoint(context.Context, trainer.SavedCheckpoint) error { return nil }
+func (w *stopwatch) RecordEvaluation(context.Context, trainer.Evaluation) error      { return nil }
+func (w *stopwatch) RecordSample(context.Context, trainer.SampleText) error          { return nil }
 func (w *stopwatch) RecordEvent(_ context.Context, e trainer.Event) error {
 	if e.Level == trainer.Warning {
 		fmt.Fprintln(os.Stderr, "warning:", printable(e.Message))

@@ -215,9 +215,9 @@ func TestInterruptedFetch(t *testing.T) {
 	cancel()
 	cfg := configs.Default()
 	cfg.Model.Path = "org/name"
-	r := &session{cfg: &cfg, out: newConsole(&bytes.Buffer{}, &bytes.Buffer{})}
-	err := r.findModel(ctx)
-	if !errors.Is(err, trainer.ErrInterrupted) || statusOf(err) != "interrupted" || !strings.Contains(err.Error(), "while fetching org/name") {
+	w := &worker{cfg: &cfg, err: &bytes.Buffer{}}
+	err := w.findModel(ctx)
+	if !errors.Is(err, trainer.ErrInterrupted) || statusOf(failureOf(err).explained()) != "interrupted" || !strings.Contains(err.Error(), "while fetching org/name") {
 		t.Errorf("%v", err)
 	}
 }

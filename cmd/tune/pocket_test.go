@@ -141,5 +141,7 @@ func (r *lossRecorder) RecordEvaluation(_ context.Context, e trainer.Evaluation)
 	r.validation = append(r.validation, e.Loss)
 	return nil
 }
-func (r *lossRecorder) RecordSample(context.Context, trainer.SampleText) error { return nil }
-func (r *lossRecorder) RecordEvent(context.Context, trainer.Event) error       { return nil }
+func (r *lossRecorder) RecordSample(context.Context, trainer.SampleText) error          { return nil }
+func (r *lossRecorder) Sync(context.Context) error                                      { return nil }
+func (r *lossRecorder) RecordCheckpoint(context.Context, trainer.SavedCheckpoint) error { return nil }
+func (r *lossRecorder) RecordEvent(context.Context, trainer.Event) error                { return nil }

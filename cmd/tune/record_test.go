@@ -38,7 +38,7 @@ func BenchmarkRecordStep(b *testing.B) {
 		torch.Warnings()
 		m := trainer.StepMetrics{Step: step, Loss: 2.5, LR: 1e-4, GradNorm: 1, TargetTokens: 300, Tokens: 400, Elapsed: 25 * time.Millisecond,
 			MemoryBytes: process.Now, PeakMemoryBytes: process.Peak, DeviceMemoryBytes: device.Now, DevicePeakBytes: device.Peak}
-		if err := r.RecordStep(ctx, m); err != nil {
+		if err := r.record(ctx, message{Step: &m}); err != nil {
 			b.Fatal(err)
 		}
 	}

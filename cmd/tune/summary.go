@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"sort"
 	"strings"
 	"time"
@@ -12,16 +13,22 @@ import (
 
 // printSummary says what the run came to and what to type next.
 func (r *session) printSummary(wall time.Duration) {
-	w, sum, s := r.out.out, &r.summary, screenOf(r.out.out)
+	w, sum, s := r.out.out, &r.Summary, screenOf(r.out.out)
 	line := func(name, format string, a ...any) { fmt.Fprintf(w, "  %-12s %s\n", name, fmt.Sprintf(format, a...)) }
 
 	fmt.Fprintf(w, "\n%s\n", s.paint(bold, "run "+r.row.ID+" done"))
-	line("wall time", "%s (load %s, train %s, evaluate %s, save %s)", duration(wall), duration(r.loading), duration(sum.Training),
-		duration(sum.Evaluating), duration(r.saving))
+	line("wall time", "%s (load %s, train %s, evaluate %s, save %s)", duration(wall), duration(r.Loading), duration(sum.Training),
+		duration(sum.Evaluating), duration(r.Saving+sum.Saving))
 	line("loss", "%.4f %s %.4f in %d steps", sum.FirstLoss, s.arrow(), sum.LastLoss, sum.Steps)
 	if n := len(sum.Validation); n > 0 {
 		first, last := sum.Validation[0].Loss, sum.Validation[n-1].Loss
 		line("validation", "%.4f %s %.4f (%+.0f %%)", first, s.arrow(), last, 100*(last/first-1))
+	}
+	if sum.StoppedEarly {
+		line("stopped", "early: %d evaluations in a row were no better than the best", r.cfg.Train.Patience)
+	}
+	if best := sum.Best; best != nil && best.Step != sum.Steps {
+		line("best", "%.4f in validation after step %d: %s", best.Loss, best.Step, filepath.Join(checkpointDir(r.dir), fmt.Sprintf("checkpoint-%06d", best.Step)))
 	}
 	if t := sum.Training.Seconds(); t > 0 {
 		line("speed", "%.0f tokens/s, %s a step", float64(sum.Tokens)/t, chart.FormatDuration(t/float64(max(1, sum.Steps))))
@@ -35,7 +42,7 @@ func (r *session) printSummary(wall time.Duration) {
 	if r.cfg.Method == "full" {
 		kind = "model"
 	}
-	line(kind, "%s", r.artifact)
+	line(kind, "%s", r.Artifact)
 	r.printReplies(w, s)
 
 	fmt.Fprintf(w, "\nnext\n")

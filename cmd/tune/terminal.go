@@ -31,6 +31,9 @@ func screenOf(w io.Writer) screen {
 		w = o.w
 	}
 	f, ok := w.(*os.File)
+	if ok && f == os.Stderr && s.inherit(os.Getenv(screenVariable)) {
+		return s
+	}
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return s
 	}
@@ -40,6 +43,26 @@ func screenOf(w io.Writer) screen {
 		s.columns = n
 	}
 	return s
+}
+
+// screenVariable tells a worker, whose standard error is a pipe, that a terminal is at its other end, and what kind.
+const screenVariable = "TUNE_SCREEN"
+
+// environment returns what hands the screen on to a process whose standard error is copied to it.
+func (s screen) environment() []string {
+	if !s.terminal {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s=%d %t", screenVariable, s.columns, s.color)}
+}
+
+// inherit takes over what environment has said.
+func (s *screen) inherit(text string) bool {
+	if n, err := fmt.Sscanf(text, "%d %t", &s.columns, &s.color); n != 2 || err != nil {
+		return false
+	}
+	s.terminal = true
+	return true
 }
 
 // unicodeLocale reports whether the locale's letters are UTF-8. Where no variable says anything they are taken to

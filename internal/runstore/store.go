@@ -254,6 +254,13 @@ func (s *Store) change(ctx context.Context, doing, query string, args ...any) er
 	return err
 }
 
+// Sync returns when everything written so far would outlive a power cut.
+func (s *Store) Sync(ctx context.Context) error {
+	var busy, log, moved int
+	err := s.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &log, &moved)
+	return s.explain("sync", err)
+}
+
 // checkpoint moves the log into the file, synced, and empties it. Readers may be in the way: the log then stays,
 // which is no loss.
 func (s *Store) checkpoint(ctx context.Context) error {

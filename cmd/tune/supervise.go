@@ -1,0 +1,504 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"tune/configs"
+	"tune/internal/runstore"
+	"tune/trainer"
+)
+
+// session is one run as its supervisor sees it: from its row to its summary.
+type session struct {
+	cfg      *configs.Config
+	force    bool // run what does not fit
+	store    *runstore.Store
+	row      runstore.Run
+	out      *console
+	dir      string // where the run's files go
+	began    time.Time
+	before   map[int]trainer.SampleText // by prompt
+	after    map[int]trainer.SampleText
+	ending       // the last worker's last message
+	lastStep int // that is recorded
+	best     *trainer.SavedCheckpoint
+	failed   error // to record: what cannot be recorded is not trained
+}
+
+func newSession(c *cli.Context, store *runstore.Store, cfg *configs.Config) *session {
+	return &session{cfg: cfg, force: c.Bool("force"), store: store, began: time.Now(), out: newConsole(c.App.Writer, c.App.ErrWriter),
+		before: map[int]trainer.SampleText{}, after: map[int]trainer.SampleText{}}
+}
+
+// start makes the run's row and trains from the beginning.
+func (r *session) start(ctx context.Context) error {
+	var err error
+	if r.row, err = newRow(ctx, r.cfg, r.began); err != nil {
+		return err
+	}
+	r.dir = filepath.Join(r.cfg.Output.Dir, r.row.ID)
+	if err := r.store.CreateRun(ctx, r.row); err != nil {
+		return err
+	}
+	return r.supervise(ctx, false)
+}
+
+// resume goes on with a run that has a row.
+func (r *session) resume(ctx context.Context, run runstore.RunSummary) error {
+	r.row, r.dir, r.lastStep = run.Run, filepath.Join(r.cfg.Output.Dir, run.ID), int(run.StepsDone)
+	if err := takeUnrecorded(r.dir, func(m message) error { return r.record(ctx, m) }); err != nil {
+		return fmt.Errorf("run %s: what its last process could not record: %w", r.row.ID, err)
+	}
+	samples, err := r.store.Samples(ctx, run.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range samples { // those before training are not made again
+		sample := trainer.SampleText{Step: int(s.Step), Index: s.PromptIndex, Prompt: s.Prompt, Reply: s.Reply}
+		if s.Step == 0 {
+			r.before[s.PromptIndex] = sample
+		}
+		r.after[s.PromptIndex] = sample
+	}
+	return r.supervise(ctx, true)
+}
+
+// supervise has a worker train, another one where that is worth a try, and writes how it ended, whatever happens.
+func (r *session) supervise(ctx context.Context, resume bool) error {
+	if err := r.store.StartRun(ctx, r.row.ID); err != nil {
+		return err
+	}
+	stopBeating := r.heartbeat(ctx)
+	err := catch(func() error { return r.work(ctx, resume) })
+	stopBeating()
+	r.out.closeBar()
+	finish := runstore.Finish{Status: statusOf(err), WallSeconds: seconds(time.Since(r.began)), LoadSeconds: seconds(r.Loading),
+		TrainSeconds: seconds(r.Summary.Training), EvaluateSeconds: seconds(r.Summary.Evaluating),
+		SaveSeconds: seconds(r.Saving + r.Summary.Saving)}
+	if err != nil {
+		finish.Error = err.Error()
+	}
+	if ferr := r.store.FinishRun(ctx, r.row.ID, finish); ferr != nil {
+		err = errors.Join(err, ferr)
+	}
+	if err != nil {
+		hint := hintOf(err)
+		err = fmt.Errorf("run %s: %w", r.row.ID, err)
+		if finish.Status == runstore.Interrupted && r.lastStep > 0 {
+			hint = "tune resume " + r.row.ID + " goes on"
+			if r.Artifact != "" {
+				hint += "; what it had learned is in " + r.Artifact
+			}
+		} else if finish.Status == runstore.Failed && r.lastStep > 0 && !isBadInput(err) {
+			hint = "tune resume " + r.row.ID + " goes on from its last checkpoint"
+		}
+		if hint != "" && !isBadInput(err) {
+			err = hinted{err, hint}
+		}
+		return err
+	}
+	r.printSummary(time.Since(r.began))
+	return nil
+}
+
+func statusOf(err error) runstore.Status {
+	if err == nil {
+		return runstore.Done
+	}
+	if f, ok := errors.AsType[*failure](err); ok {
+		switch f.Kind {
+		case diverged:
+			return runstore.Diverged
+		case interrupted:
+			return runstore.Interrupted
+		}
+	}
+	return runstore.Failed
+}
+
+func seconds(d time.Duration) runstore.Real { return runstore.Real(d.Seconds()) }
+
+// heartbeat tells the database every few seconds that this process lives.
+func (r *session) heartbeat(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(10 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				// A missed beat is no reason to stop training: the next step is a sign of life too.
+				_ = r.store.Heartbeat(ctx, r.row.ID)
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// work has workers train until one comes to an end of its own or there have been too many.
+func (r *session) work(ctx context.Context, resume bool) error {
+	config, err := r.cfg.YAML()
+	if err != nil {
+		return err
+	}
+	stop := newStopper(ctx, func() {
+		r.out.line("\nending after this step; Ctrl-C again quits at once")
+	})
+	defer stop.close()
+	o := order{Config: string(config), Force: r.force, Resume: resume}
+	for try := 0; ; try++ {
+		o.Run, o.LastStep = r.row, r.lastStep
+		died, err := r.train(ctx, o, stop)
+		if err != nil || died == nil && r.Failure == nil {
+			return err
+		}
+		short := died != nil && died.outOfMemory() || r.Failure != nil && r.Failure.Kind == outOfMemory && r.lastStep > 0
+		if died == nil && !short {
+			return r.Failure.explained()
+		}
+		var why error = r.Failure
+		if died != nil {
+			why = died
+		}
+		if stop.asked() {
+			return &failure{Text: fmt.Sprintf("interrupted: %v", why), Kind: interrupted}
+		}
+		if try == r.cfg.Retries {
+			return why
+		}
+		text := fmt.Sprintf("%v; going on from its last checkpoint (%d of %d retries)", why, try+1, r.cfg.Retries)
+		if rows := halved(o.MicroBatch, r.cfg.Train.BatchSize); short && rows > 0 {
+			o.MicroBatch = rows
+			text += fmt.Sprintf(", with %d rows at a time", rows)
+		}
+		o.Resume = true
+		if err := r.record(ctx, message{Event: &trainer.Event{Step: r.lastStep, Level: trainer.Warning, Kind: "worker_death", Message: text}}); err != nil {
+			return err
+		}
+	}
+}
+
+// halved returns half as many rows at a time as before; 0 where there is only one.
+func halved(microBatch, batchSize int) int {
+	if microBatch == 0 {
+		microBatch = batchSize
+	}
+	return microBatch / 2
+}
+
+// train has one worker carry out an order. It returns how the worker died, where it did not come to an end of its own.
+func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer read.Close()
+	cmd := exec.Command(executable, "worker")
+	cmd.Args[0] = "tune" // by which name the tests' own binary is tune as well
+	cmd.ExtraFiles = []*os.File{write}
+	cmd.Env = append(os.Environ(), r.out.screen.environment()...)
+	tail := &tailWriter{}
+	cmd.Stderr = io.MultiWriter(r.out.err, tail)
+	commands, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	write.Close()
+	if err != nil {
+		return nil, fmt.Errorf("start the training process: %w", err)
+	}
+	w := &workerProcess{cmd: cmd, commands: commands}
+	stop.watch(w)
+	defer stop.watch(nil)
+	first, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	w.tell(string(first)) // one that is dead already says so below
+
+	r.ending = ending{}
+	ended := false
+	for messages := gob.NewDecoder(bufio.NewReader(read)); ; {
+		var m message
+		if err := messages.Decode(&m); err != nil { // its end of the pipe is closed: it is over
+			break
+		}
+		switch {
+		case m.End != nil:
+			r.ending, ended = *m.End, true
+		case r.failed != nil: // nothing more is recorded, and a checkpoint must not claim that it is
+		case m.Sync != 0:
+			if err := r.store.Sync(context.WithoutCancel(ctx)); err != nil {
+				r.failed = err
+				w.tell("stop")
+				w.closeCommands()
+			} else {
+				w.tell(fmt.Sprintf("synced %d", m.Sync))
+			}
+		default:
+			if r.failed = r.record(ctx, m); r.failed != nil {
+				w.tell("stop")
+				w.closeCommands() // so that it waits for no answer
+			}
+		}
+	}
+	w.closeCommands()
+	waited := cmd.Wait()
+	if r.failed != nil {
+		return nil, r.failed
+	}
+	if ended {
+		return nil, nil
+	}
+	return &death{state: cmd.ProcessState, err: waited, step: r.lastStep, killed: stop.killed(), lines: tail.lines()}, nil
+}
+
+// record puts a message where it belongs: into the database, and on the screen.
+func (r *session) record(ctx context.Context, m message) error {
+	ctx = context.WithoutCancel(ctx) // what was done before an interrupt is recorded
+	id := r.row.ID
+	switch {
+	case m.Run != nil:
+		r.row = *m.Run
+		return r.store.UpdateRun(ctx, r.row)
+	case m.Started != nil:
+		r.out.start(&r.row, m.Started.Plan)
+		if from := m.Started.From; from > 0 {
+			r.out.line("going on behind step %d", from)
+			return r.recordEvent(ctx, trainer.Event{Step: from, Level: trainer.Info, Kind: "resumed", Message: fmt.Sprintf("resumed from the checkpoint of step %d", from)})
+		}
+	case m.Step != nil:
+		return r.recordStep(ctx, *m.Step)
+	case m.Evaluation != nil:
+		e := *m.Evaluation
+		if err := r.store.RecordEvaluation(ctx, id, runstore.Evaluation{Step: int64(e.Step), Loss: runstore.Real(e.Loss),
+			TargetTokens: int64(e.TargetTokens), Seconds: seconds(e.Elapsed)}); err != nil {
+			return err
+		}
+		r.out.evaluation(e)
+	case m.Sample != nil:
+		t := *m.Sample
+		if t.Step == 0 {
+			r.before[t.Index] = t
+		}
+		r.after[t.Index] = t
+		return r.store.RecordSample(ctx, id, runstore.Sample{Step: int64(t.Step), PromptIndex: t.Index, Prompt: t.Prompt,
+			Reply: t.Reply, Tokens: int64(t.Tokens), Seconds: seconds(t.Elapsed), StopReason: t.Stopped})
+	case m.Event != nil:
+		return r.recordEvent(ctx, *m.Event)
+	case m.Checkpoint != nil:
+		if m.Checkpoint.Best {
+			r.best = m.Checkpoint
+		}
+	case m.Artifact != nil:
+		return r.store.RecordArtifact(ctx, id, *m.Artifact)
+	}
+	return nil
+}
+
+func (r *session) recordStep(ctx context.Context, m trainer.StepMetrics) error {
+	err := r.store.RecordStep(ctx, r.row.ID, runstore.Step{
+		Step: int64(m.Step), Epoch: runstore.Real(m.Epoch), Loss: runstore.Real(m.Loss), LearningRate: runstore.Real(m.LR),
+		GradNorm: runstore.Real(m.GradNorm), TargetTokens: int64(m.TargetTokens), Tokens: int64(m.Tokens),
+		Seconds: seconds(m.Elapsed), MemoryBytes: known(m.MemoryBytes), PeakMemoryBytes: known(m.PeakMemoryBytes),
+		DeviceMemoryBytes: known(m.DeviceMemoryBytes), DevicePeakMemoryBytes: known(m.DevicePeakBytes),
+	})
+	if err != nil {
+		return err
+	}
+	r.lastStep = max(r.lastStep, m.Step)
+	r.out.step(m)
+	return nil
+}
+
+// known turns the trainer's -1, "cannot be told", into the store's 0.
+func known(bytes int64) int64 { return max(0, bytes) }
+
+func (r *session) recordEvent(ctx context.Context, e trainer.Event) error {
+	level := runstore.LevelInfo
+	if e.Level == trainer.Warning {
+		level = runstore.LevelWarning
+		r.out.line("warning: %s", e.Message)
+	}
+	return r.store.RecordEvent(ctx, r.row.ID, runstore.Event{Step: int64(e.Step), Level: level, Kind: e.Kind, Message: e.Message})
+}
+
+// workerProcess is a worker as far as it can be spoken to.
+type workerProcess struct {
+	cmd      *exec.Cmd
+	lock     sync.Mutex
+	commands io.WriteCloser
+}
+
+// tell sends a line. A worker that is gone does not hear it; its end tells.
+func (w *workerProcess) tell(line string) {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	_, _ = io.WriteString(w.commands, line+"\n")
+}
+
+func (w *workerProcess) closeCommands() {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	_ = w.commands.Close()
+}
+
+// stopper hands the user's wish to stop to the worker of the moment: the first ends it after a step, the second at once.
+type stopper struct {
+	signals chan os.Signal
+	done    chan struct{}
+	lock    sync.Mutex
+	worker  *workerProcess
+	wishes  int
+}
+
+// newStopper listens for Ctrl-C and SIGTERM, and for the end of ctx; told is called at the first.
+func newStopper(ctx context.Context, told func()) *stopper {
+	s := &stopper{signals: make(chan os.Signal, 2), done: make(chan struct{})}
+	signal.Notify(s.signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		ended := ctx.Done()
+		for {
+			select {
+			case <-s.done:
+				return
+			case <-ended:
+				ended = nil // once
+			case <-s.signals:
+			}
+			s.lock.Lock()
+			s.wishes++
+			wishes := s.wishes
+			s.pass()
+			s.lock.Unlock()
+			if wishes == 1 {
+				told()
+			}
+		}
+	}()
+	return s
+}
+
+// pass tells the worker, if there is one, what is wished. The lock is held.
+func (s *stopper) pass() {
+	switch {
+	case s.worker == nil:
+	case s.wishes == 1:
+		s.worker.tell("stop")
+	case s.wishes > 1:
+		_ = s.worker.cmd.Process.Kill()
+	}
+}
+
+// watch makes a worker the one that is told; nil for none.
+func (s *stopper) watch(w *workerProcess) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.worker = w
+	s.pass()
+}
+
+func (s *stopper) asked() bool {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return s.wishes > 0
+}
+
+// killed reports whether the worker was ended at once.
+func (s *stopper) killed() bool {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return s.wishes > 1
+}
+
+func (s *stopper) close() {
+	signal.Stop(s.signals)
+	close(s.done)
+}
+
+// death is the end of a worker that could not say why.
+type death struct {
+	state  *os.ProcessState
+	err    error
+	step   int // the last that was recorded
+	killed bool
+	lines  []string // the last of its standard error
+}
+
+// outOfMemory reports whether it looks as if the system had run out of memory: nothing else of it sends SIGKILL.
+func (d *death) outOfMemory() bool {
+	status, ok := d.state.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL && !d.killed
+}
+
+func (d *death) Error() string {
+	text := fmt.Sprintf("its training process ended after step %d: %v", d.step, d.state)
+	switch {
+	case d.killed:
+		text = fmt.Sprintf("quit at once after step %d", d.step)
+	case d.outOfMemory():
+		text += ", as the system does when memory runs out"
+	}
+	if len(d.lines) > 0 && !d.killed {
+		text += "; its last words: " + strings.Join(d.lines, " | ")
+	}
+	return text
+}
+
+// tailWriter keeps the last lines that were written to it.
+type tailWriter struct {
+	lock sync.Mutex
+	kept []byte
+}
+
+const (
+	tailBytes = 4 << 10
+	tailLines = 5
+)
+
+func (t *tailWriter) Write(b []byte) (int, error) {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	t.kept = append(t.kept, b...)
+	if extra := len(t.kept) - tailBytes; extra > 0 {
+		t.kept = append(t.kept[:0], t.kept[extra:]...)
+	}
+	return len(b), nil
+}
+
+func (t *tailWriter) lines() []string {
+	t.lock.Lock()
+	defer t.lock.Unlock()
+	var lines []string
+	for line := range bytes.Lines(t.kept) {
+		if text := strings.TrimSpace(printable(string(line))); text != "" {
+			lines = append(lines, text)
+		}
+	}
+	return lines[max(0, len(lines)-tailLines):]
+}
