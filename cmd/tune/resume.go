@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -74,10 +75,19 @@ func resumable(run *runstore.RunSummary) error {
 	case run.Status == runstore.Diverged:
 		return badInput{fmt.Errorf("run %s diverged, and would again: %s", run.ID, run.Error),
 			"a new run with a smaller train.learning_rate may hold; lora.from takes one of its checkpoints"}
-	case run.Status == runstore.Running && !run.Stale:
+	case run.Status == runstore.Running && !gone(run):
 		return badInput{fmt.Errorf("run %s is running, as process %d", run.ID, run.PID), "stop it first: Ctrl-C, or kill that process"}
 	}
 	return nil
+}
+
+// gone reports whether a run that is running in the database has no process any more.
+func gone(run *runstore.RunSummary) bool {
+	if run.Stale {
+		return true
+	}
+	p, err := os.FindProcess(run.PID)
+	return err != nil || errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }
 
 // sameConfig refuses a config that is not a run's own, with every difference.
@@ -129,7 +139,7 @@ func interruptedRun(ctx context.Context, store *runstore.Store, cfg *configs.Con
 	if err != nil {
 		return nil, err
 	}
-	if run.Status != runstore.Interrupted && !(run.Status == runstore.Running && run.Stale) {
+	if run.Status != runstore.Interrupted && !(run.Status == runstore.Running && gone(&run)) {
 		return nil, nil
 	}
 	own, err := configs.Parse("runs.config of "+run.ID, []byte(run.Config), nil)

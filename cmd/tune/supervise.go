@@ -21,6 +21,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tune/configs"
+	"tune/internal/machine"
 	"tune/internal/runstore"
 	"tune/trainer"
 )
@@ -235,6 +236,7 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 	w := &workerProcess{cmd: cmd, commands: commands}
 	stop.watch(w)
 	defer stop.watch(nil)
+	kills := machine.OOMKills()
 	first, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
@@ -275,7 +277,11 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 	if ended {
 		return nil, nil
 	}
-	return &death{state: cmd.ProcessState, err: waited, step: r.lastStep, killed: stop.killed(), lines: tail.lines()}, nil
+	if waited == nil {
+		waited = errors.New("without a word")
+	}
+	return &death{state: cmd.ProcessState, why: waited, step: r.lastStep, killed: stop.killed(), lines: tail.lines(),
+		spared: kills >= 0 && machine.OOMKills() == kills}, nil
 }
 
 // record puts a message where it belongs: into the database, and on the screen.
@@ -444,20 +450,21 @@ func (s *stopper) close() {
 // death is the end of a worker that could not say why.
 type death struct {
 	state  *os.ProcessState
-	err    error
+	why    error
 	step   int // the last that was recorded
 	killed bool
+	spared bool     // the system says that it has ended nobody for want of memory
 	lines  []string // the last of its standard error
 }
 
 // outOfMemory reports whether it looks as if the system had run out of memory: nothing else of it sends SIGKILL.
 func (d *death) outOfMemory() bool {
 	status, ok := d.state.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL && !d.killed
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL && !d.killed && !d.spared
 }
 
 func (d *death) Error() string {
-	text := fmt.Sprintf("its training process ended after step %d: %v", d.step, d.state)
+	text := fmt.Sprintf("its training process ended after step %d: %v", d.step, d.why)
 	switch {
 	case d.killed:
 		text = fmt.Sprintf("quit at once after step %d", d.step)

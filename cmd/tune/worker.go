@@ -67,7 +67,7 @@ func serveOrder(commands io.Reader, messages io.Writer) error {
 	defer cancel(nil)
 	w := &worker{order: o, cfg: cfg, row: o.Run, dir: filepath.Join(cfg.Output.Dir, o.Run.ID), began: time.Now(), err: os.Stderr,
 		messages: gob.NewEncoder(messages), synced: make(chan int64, 1)}
-	go w.listen(ctx, lines, cancel)
+	go w.listen(lines, cancel)
 
 	end := &ending{Failure: failureOf(catch(func() error { return w.work(ctx) }))}
 	end.Summary, end.Loading, end.Saving, end.Artifact = w.summary, w.loading, w.saving, w.artifact
@@ -101,7 +101,7 @@ type worker struct {
 }
 
 // listen follows the supervisor's commands until there is no supervisor.
-func (w *worker) listen(ctx context.Context, lines *bufio.Reader, cancel context.CancelCauseFunc) {
+func (w *worker) listen(lines *bufio.Reader, cancel context.CancelCauseFunc) {
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
@@ -117,10 +117,7 @@ func (w *worker) listen(ctx context.Context, lines *bufio.Reader, cancel context
 			cancel(trainer.ErrInterrupted)
 		case "synced":
 			if n, err := strconv.ParseInt(number, 10, 64); err == nil {
-				select {
-				case w.synced <- n:
-				case <-ctx.Done():
-				}
+				w.synced <- n // which Sync waits for, also when the run is to stop
 			}
 		}
 	}
