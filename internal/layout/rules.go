@@ -55,7 +55,7 @@ var rules = []rule{
 	{pkg: "internal/tokenizer", libs: []string{"github.com/mitsuhiko/minijinja/minijinja-go"}},
 	{pkg: "internal/safetensors", may: []string{"internal/files"}, libs: []string{"golang.org/x/sys"}},
 	{pkg: "internal/dashboard", may: []string{"internal/runstore", "internal/chart"}},
-	{pkg: "internal/runstore", libs: []string{"github.com/mattn/go-sqlite3"}},
+	{pkg: "internal/runstore", may: []string{"internal/machine"}, libs: []string{"github.com/mattn/go-sqlite3"}},
 	{pkg: "internal/chart", libs: []string{"gonum.org/v1/plot", "golang.org/x/image"}},
 	{pkg: "internal/machine", libs: []string{"golang.org/x/sys"}},
 	{pkg: "internal/hub", libs: []string{"golang.org/x/sys"}},

@@ -40,3 +40,21 @@ func processAge(stat, uptime []byte) (age time.Duration, ok bool) {
 	age = time.Duration((now - float64(started)/ticks) * float64(time.Second))
 	return max(0, age), age > -time.Second // a container may tell the uptime of its own
 }
+
+// processMark returns the boot of the system and the tick in it at which a process began. ended says that it only waits
+// for its parent to notice its end, which in a container without an init may be for ever.
+func processMark(pid int) (mark string, ended bool) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", false
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", false
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return "", false
+	}
+	return strings.TrimSpace(string(boot)) + " " + fields[19], fields[0] == "Z" || fields[0] == "X"
+}

@@ -193,24 +193,6 @@ func TestReadersSeeEveryStepWhileAnotherProcessWrites(t *testing.T) {
 	}
 }
 
-func TestProcessAlive(t *testing.T) {
-	if !processAlive(os.Getpid()) {
-		t.Error("this process is not alive")
-	}
-	if !processAlive(os.Getppid()) {
-		t.Error("the process that started this one is not alive")
-	}
-	binary, err := os.Executable()
-	must(t, err)
-	cmd, _ := child(t, binary, "none", "")
-	must(t, cmd.Run())
-	for _, pid := range []int{cmd.Process.Pid, 0, -1} {
-		if processAlive(pid) {
-			t.Errorf("process %d is alive", pid)
-		}
-	}
-}
-
 func TestReadingInAFolderThatCannotBeWritten(t *testing.T) {
 	killed := func(t *testing.T, path string) {
 		cmd, out := started(t, "write", path)

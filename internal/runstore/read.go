@@ -5,9 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -27,8 +25,8 @@ type RunSummary struct {
 	DevicePeakMemoryBytes int64 `json:"device_peak_memory_bytes"`
 	// LastSeenAt is the later of the last heartbeat and the last step.
 	LastSeenAt time.Time `json:"last_seen_at,omitzero"`
-	// Stale says that the run is running in the file but, as far as one can tell, not in fact: silent for over
-	// a minute and its process gone. Show it as "interrupted?".
+	// Stale says that the run is running in the file but, as far as one can tell, not in fact, and that EndDeadRuns
+	// has not been able to write so. Show it as "interrupted?".
 	Stale bool `json:"stale"`
 }
 
@@ -112,7 +110,7 @@ func (s *Store) summaries(
 		return nil, s.explain("read runs", err)
 	}
 	for i := range runs {
-		runs[i].Stale = s.stale(&runs[i])
+		runs[i].Stale = s.dead(&runs[i])
 	}
 	return runs, nil
 }
@@ -230,33 +228,4 @@ func collect[T any](rows *sql.Rows, err error, columns func(*T) []column) ([]T, 
 		out = append(out, x)
 	}
 	return out, rows.Err()
-}
-
-// How long a running run may be silent. Past silentProcess its pid no longer counts as proof of life: the
-// system may have given the number to another process since, after a restart for one.
-const (
-	silentRun     = time.Minute
-	silentProcess = time.Hour
-)
-
-// stale decides [RunSummary.Stale].
-func (s *Store) stale(r *RunSummary) bool {
-	if r.Status != Running {
-		return false
-	}
-	silent := s.now().Sub(r.LastSeenAt)
-	return silent > silentProcess || silent > silentRun && !s.alive(r.PID)
-}
-
-// processAlive reports whether a process of this machine has this id. When in doubt it does.
-func processAlive(pid int) bool {
-	if pid <= 0 {
-		return false
-	}
-	p, err := os.FindProcess(pid)
-	if err != nil {
-		return false
-	}
-	// Signal 0 reaches nobody; a process of another user answers with a permission error, so it lives.
-	return !errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
 }

@@ -22,7 +22,7 @@ const (
 	Done        Status = "done"        // all steps made, results saved
 	Failed      Status = "failed"      // ended by an error
 	Diverged    Status = "diverged"    // ended by a loss that is not finite
-	Interrupted Status = "interrupted" // ended by the user
+	Interrupted Status = "interrupted" // ended by the user, or by the death of its process
 )
 
 // Ended reports whether a run with this status is over.
@@ -83,10 +83,12 @@ type Run struct {
 	PerformanceCores int    `json:"performance_cores"`
 	MemoryBytes      int64  `json:"memory_bytes"` // of the machine
 
-	// Written by CreateRun, StartRun, Heartbeat and FinishRun; UpdateRun leaves them alone.
+	// Written by CreateRun, StartRun, Heartbeat, FinishRun and the methods named Note; UpdateRun leaves them alone.
 	Status          Status    `json:"status"`
 	Error           string    `json:"error"` // why the run failed
 	PID             int       `json:"pid"`
+	Host            string    `json:"host"`                // where that process ran
+	Process         string    `json:"process"`             // tells it from a later one with its PID; empty when unknown
 	CreatedAt       time.Time `json:"created_at,omitzero"` // CreateRun takes now when zero
 	StartedAt       time.Time `json:"started_at,omitzero"`
 	HeartbeatAt     time.Time `json:"heartbeat_at,omitzero"`
@@ -96,6 +98,12 @@ type Run struct {
 	TrainSeconds    Real      `json:"train_seconds"`
 	EvaluateSeconds Real      `json:"evaluate_seconds"`
 	SaveSeconds     Real      `json:"save_seconds"`
+
+	Attempts           int    `json:"attempts"`             // processes that have trained it; 0 when unknown
+	ResumedFromStep    int64  `json:"resumed_from_step"`    // of the last resume; 0 when never resumed
+	BestStep           int64  `json:"best_step"`            // the step that BestValidationLoss was noted at
+	BestValidationLoss Real   `json:"best_validation_loss"` // as the trainer noted it; NaN when it has not
+	Checkpoint         string `json:"checkpoint"`           // folder of the newest checkpoint; empty when none
 }
 
 // description lists the columns that say what a run is.
@@ -153,6 +161,8 @@ func (r *Run) life() []column {
 		{"status", text[Status]{&r.Status}},
 		{"error", text[string]{&r.Error}},
 		{"pid", maybe[int]{&r.PID}},
+		{"host", text[string]{&r.Host}},
+		{"process", text[string]{&r.Process}},
 		{"created_at", utc{&r.CreatedAt}},
 		{"started_at", utc{&r.StartedAt}},
 		{"heartbeat_at", utc{&r.HeartbeatAt}},
@@ -162,6 +172,11 @@ func (r *Run) life() []column {
 		{"train_seconds", &r.TrainSeconds},
 		{"evaluate_seconds", &r.EvaluateSeconds},
 		{"save_seconds", &r.SaveSeconds},
+		{"attempts", maybe[int]{&r.Attempts}},
+		{"resumed_from_step", maybe[int64]{&r.ResumedFromStep}},
+		{"best_step", maybe[int64]{&r.BestStep}},
+		{"best_validation_loss", &r.BestValidationLoss},
+		{"checkpoint", text[string]{&r.Checkpoint}},
 	}
 }
 
@@ -221,20 +236,47 @@ func (s *Store) UpdateRun(ctx context.Context, r Run) error {
 }
 
 // StartRun marks the run as running in this process. A run that had ended is taken up again: its earlier ending
-// is cleared and started_at kept. Errors: [ErrNotFound].
+// is cleared and started_at kept; [Store.NoteResume] counts it. Errors: [ErrNotFound].
 func (s *Store) StartRun(ctx context.Context, id string) error {
-	now := s.now()
+	now, mark := s.now(), s.ownMark()
 	return s.change(ctx, "start run "+id, `UPDATE runs SET status='running', pid=?2, heartbeat_at=?3,
-		started_at=coalesce(started_at, ?3), ended_at=NULL, error='',
+		started_at=coalesce(started_at, ?3), ended_at=NULL, error='', host=?4, process=?5, attempts=coalesce(attempts, 1),
 		wall_seconds=NULL, load_seconds=NULL, train_seconds=NULL, evaluate_seconds=NULL, save_seconds=NULL
-		WHERE id=?1`, id, os.Getpid(), utc{&now})
+		WHERE id=?1`, id, os.Getpid(), utc{&now}, s.host, mark)
 }
 
 // Heartbeat says that the run is alive. Call it every few seconds while nothing else is recorded; a step counts
-// as a sign of life by itself. Errors: [ErrNotFound].
+// as a sign of life by itself. A run that [Store.EndDeadRuns] took for dead, after its machine had slept for one, is
+// running again. Errors: [ErrNotFound].
 func (s *Store) Heartbeat(ctx context.Context, id string) error {
 	now := s.now()
-	return s.change(ctx, "heartbeat of run "+id, "UPDATE runs SET heartbeat_at=?2 WHERE id=?1", id, utc{&now})
+	doing := "heartbeat of run " + id
+	if err := s.change(ctx, doing, "UPDATE runs SET heartbeat_at=?2 WHERE id=?1", id, utc{&now}); err != nil {
+		return err
+	}
+	_, err := s.exec(ctx, doing, `UPDATE runs SET status='running', error='', ended_at=NULL
+		WHERE id=? AND status='interrupted' AND substr(error, 1, length(?2))=?2 AND pid=? AND host=? AND process=?`,
+		id, withoutAWord, os.Getpid(), s.host, s.ownMark())
+	return err
+}
+
+// NoteCheckpoint says where the newest checkpoint of the run lies. Errors: [ErrNotFound].
+func (s *Store) NoteCheckpoint(ctx context.Context, id, path string) error {
+	return s.change(ctx, "note checkpoint of run "+id, "UPDATE runs SET checkpoint=?2 WHERE id=?1",
+		id, text[string]{&path})
+}
+
+// NoteBest says which step has the best validation loss so far. Errors: [ErrNotFound].
+func (s *Store) NoteBest(ctx context.Context, id string, step int64, loss Real) error {
+	return s.change(ctx, "note best step of run "+id,
+		"UPDATE runs SET best_step=?2, best_validation_loss=?3 WHERE id=?1", id, step, loss)
+}
+
+// NoteResume says that one more process trains the run, going on from a checkpoint made after fromStep. Steps after
+// it are replaced as they are made again. Errors: [ErrNotFound].
+func (s *Store) NoteResume(ctx context.Context, id string, fromStep int64) error {
+	return s.change(ctx, "note resume of run "+id,
+		"UPDATE runs SET attempts=coalesce(attempts, 1)+1, resumed_from_step=?2 WHERE id=?1", id, fromStep)
 }
 
 // Finish is how a run ended and where its time went. Seconds of a phase that never began are 0.

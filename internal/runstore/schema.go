@@ -195,6 +195,15 @@ var migrations = []string{
 	) STRICT;
 	CREATE INDEX benchmarks_by_time ON benchmarks(created_at);
 	CREATE INDEX benchmarks_by_run ON benchmarks(run_id);`,
+
+	// Version 3: which process of which machine a run belongs to, and what is needed to take it up again.
+	`ALTER TABLE runs ADD COLUMN host TEXT NOT NULL DEFAULT '';
+	ALTER TABLE runs ADD COLUMN process TEXT NOT NULL DEFAULT '';
+	ALTER TABLE runs ADD COLUMN attempts INTEGER;
+	ALTER TABLE runs ADD COLUMN resumed_from_step INTEGER;
+	ALTER TABLE runs ADD COLUMN best_step INTEGER;
+	ALTER TABLE runs ADD COLUMN best_validation_loss REAL;
+	ALTER TABLE runs ADD COLUMN checkpoint TEXT NOT NULL DEFAULT '';`,
 }
 
 // querier is what reading a pragma needs: a database or a transaction.

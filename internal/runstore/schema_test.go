@@ -156,6 +156,9 @@ func TestAFileOfVersion1IsTakenOver(t *testing.T) {
 				if r.ID == "last" {
 					want = "0123456789abcdef0123456789abcdef01234567"
 				}
+				if r.Attempts != 0 || r.ResumedFromStep != 0 || r.Run.BestValidationLoss.Finite() || r.Checkpoint+r.Host != "" {
+					t.Errorf("%s: %+v, want nothing known of resumes", r.ID, r.Run)
+				}
 				if r.ModelRevision != want || r.PredictedPeakMemoryBytes != 0 || r.PredictedSeconds != 0 {
 					t.Errorf("%s: revision %q, predicted %d bytes, %v s, want %q and nothing", r.ID, r.ModelRevision,
 						r.PredictedPeakMemoryBytes, r.PredictedSeconds, want)

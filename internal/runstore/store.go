@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/mattn/go-sqlite3"
+
+	"tune/internal/machine"
 )
 
 // busyTimeout is how long a statement waits for the lock of another process. A writer holds it for microseconds.
@@ -23,9 +25,12 @@ type Store struct {
 	db       *sql.DB
 	path     string
 	readOnly bool
-	step     *sql.Stmt        // the insert of RecordStep; nil when read-only
-	now      func() time.Time // time.Now, but for tests
-	alive    func(pid int) bool
+	step     *sql.Stmt // the insert of RecordStep; nil when read-only
+	host     string    // the name of this machine
+
+	// Replaced in tests.
+	now     func() time.Time
+	process func(pid int) (mark string, alive bool)
 }
 
 // Open opens the database at path for writing; it creates the file, but not its folder, and brings an older
@@ -171,7 +176,8 @@ func connect(path, options string, wait time.Duration) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: open: %w", path, err)
 	}
-	return &Store{db: db, path: path, now: time.Now, alive: processAlive}, nil
+	host, _ := os.Hostname() // without a name, every run without one is taken for ours
+	return &Store{db: db, path: path, host: host, now: time.Now, process: machine.Process}, nil
 }
 
 // dsn names the file to the driver as a URI. Each byte that means something in one is escaped, for a folder may

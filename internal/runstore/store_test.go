@@ -78,6 +78,7 @@ func TestARunFromCreationToItsEnd(t *testing.T) {
 	seconds(nan, nan, nan, nan, nan)
 	want.FirstLoss, want.LastLoss, want.StepSeconds, want.TokensPerSecond = nan, nan, nan, nan
 	want.FirstValidationLoss, want.LastValidationLoss, want.BestValidationLoss = nan, nan, nan
+	want.Run.BestValidationLoss = nan
 	equal(t, s, want)
 
 	r.TotalSteps, r.ModelSHA256 = 99, "ee"
@@ -88,7 +89,7 @@ func TestARunFromCreationToItsEnd(t *testing.T) {
 	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
 	s.now = func() time.Time { return at(1) }
 	must(t, s.StartRun(ctx, r.ID))
-	want.Status, want.PID = Running, os.Getpid()
+	want.Status, want.PID, want.Host, want.Process, want.Attempts = Running, os.Getpid(), s.host, s.ownMark(), 1
 	want.StartedAt, want.HeartbeatAt, want.LastSeenAt = at(1), at(1), at(1)
 	equal(t, s, want)
 
@@ -109,6 +110,10 @@ func TestARunFromCreationToItsEnd(t *testing.T) {
 	want.PeakMemoryBytes, want.DevicePeakMemoryBytes = 9, 5
 	equal(t, s, want)
 
+	must(t, s.NoteBest(ctx, r.ID, 0, 5), s.NoteBest(ctx, r.ID, 1, 3.5), s.NoteCheckpoint(ctx, r.ID, "runs/a/checkpoint"))
+	want.BestStep, want.Run.BestValidationLoss, want.Checkpoint = 1, 3.5, "runs/a/checkpoint"
+	equal(t, s, want)
+
 	s.now = func() time.Time { return at(6) }
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel() // as by Ctrl-C
@@ -121,8 +126,8 @@ func TestARunFromCreationToItsEnd(t *testing.T) {
 
 	// Taken up again, it has no ending, and began when it began.
 	s.now = func() time.Time { return at(9) }
-	must(t, s.StartRun(ctx, r.ID))
-	want.Status, want.Error = Running, ""
+	must(t, s.StartRun(ctx, r.ID), s.NoteResume(ctx, r.ID, 1))
+	want.Status, want.Error, want.Attempts, want.ResumedFromStep = Running, "", 2, 1
 	want.EndedAt, want.HeartbeatAt, want.LastSeenAt = time.Time{}, at(9), at(9)
 	seconds(nan, nan, nan, nan, nan)
 	equal(t, s, want)
@@ -474,43 +479,6 @@ func TestAmbiguityListsOnlyAFew(t *testing.T) {
 	}
 }
 
-func TestStaleMeansSilentAndGone(t *testing.T) {
-	for _, tc := range []struct {
-		name   string
-		silent time.Duration
-		alive  bool
-		want   bool
-	}{
-		{"just heard", 59 * time.Second, false, false},
-		{"silent and gone", 61 * time.Second, false, true},
-		{"slow, but its process is there", 59 * time.Minute, true, false},
-		{"its pid is another's by now", 61 * time.Minute, true, true},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			s, ctx := newStore(t), t.Context()
-			must(t, s.CreateRun(ctx, Run{ID: "a"}), s.StartRun(ctx, "a"))
-			s.alive = func(pid int) bool {
-				if pid != os.Getpid() {
-					t.Errorf("asked for pid %d, want %d", pid, os.Getpid())
-				}
-				return tc.alive
-			}
-			// The heartbeat is old in every case; the step is the last sign of life.
-			must(t, s.RecordStep(ctx, "a", Step{Step: 1, At: noon.Add(time.Hour)}))
-			s.now = func() time.Time { return noon.Add(time.Hour + tc.silent) }
-			r, err := s.Run(ctx, "a")
-			must(t, err)
-			if r.Stale != tc.want {
-				t.Errorf("stale %v, want %v", r.Stale, tc.want)
-			}
-			must(t, s.FinishRun(ctx, "a", Finish{Status: Done}))
-			if r, err = s.Run(ctx, "a"); err != nil || r.Stale {
-				t.Errorf("after the end: stale %v, %v", r.Stale, err)
-			}
-		})
-	}
-}
-
 func TestWhatIsWrongIsSaid(t *testing.T) {
 	s, ctx := newStore(t), t.Context()
 	must(t, s.CreateRun(ctx, Run{ID: "a"}))
@@ -529,6 +497,9 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		"StartRun":         s.StartRun(ctx, "b"),
 		"Heartbeat":        s.Heartbeat(ctx, "b"),
 		"FinishRun":        s.FinishRun(ctx, "b", Finish{Status: Done}),
+		"NoteCheckpoint":   s.NoteCheckpoint(ctx, "b", "c"),
+		"NoteBest":         s.NoteBest(ctx, "b", 1, 2),
+		"NoteResume":       s.NoteResume(ctx, "b", 1),
 		"RecordStep":       s.RecordStep(ctx, "b", Step{Step: 1}),
 		"RecordEvaluation": s.RecordEvaluation(ctx, "b", Evaluation{}),
 		"RecordSample":     s.RecordSample(ctx, "b", Sample{}),
