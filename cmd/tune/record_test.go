@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/gob"
 	"io"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -42,4 +44,35 @@ func BenchmarkRecordStep(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkTellStep is what a step costs the worker: encoding its numbers and writing them into the pipe.
+func BenchmarkTellStep(b *testing.B) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for decoder := gob.NewDecoder(read); ; {
+			var m message
+			if decoder.Decode(&m) != nil {
+				return
+			}
+		}
+	}()
+	w := &worker{messages: gob.NewEncoder(write)}
+	for step := 1; b.Loop(); step++ {
+		m := trainer.StepMetrics{Step: step, Loss: 2.5, LR: 1e-4, GradNorm: 1, TargetTokens: 300, Tokens: 400, Elapsed: 25 * time.Millisecond,
+			MemoryBytes: 1 << 28, PeakMemoryBytes: 1 << 28, DeviceMemoryBytes: 1 << 26, DevicePeakBytes: 1 << 26}
+		if err := w.RecordStep(context.Background(), m); err != nil {
+			b.Fatal(err)
+		}
+		if step%1000 == 0 {
+			w.waiting = nil // as a checkpoint does
+		}
+	}
+	write.Close()
+	<-done
 }

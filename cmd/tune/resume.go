@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
 	"tune/configs"
+	"tune/internal/machine"
 	"tune/internal/runstore"
 )
 
@@ -86,8 +86,11 @@ func gone(run *runstore.RunSummary) bool {
 	if run.Stale {
 		return true
 	}
-	p, err := os.FindProcess(run.PID)
-	return err != nil || errors.Is(p.Signal(syscall.Signal(0)), os.ErrProcessDone)
+	if host, err := os.Hostname(); err != nil || run.Host != "" && run.Host != host { // its processes cannot be seen
+		return false
+	}
+	mark, alive := machine.Process(run.PID)
+	return !alive || mark != "" && run.Process != "" && mark != run.Process
 }
 
 // sameConfig refuses a config that is not a run's own, with every difference.

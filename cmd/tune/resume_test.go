@@ -195,7 +195,11 @@ func outcomeOf(t *testing.T, dir, ref string) (o outcome) {
 		}{s.Step, s.Tokens, s.TargetTokens, s.Loss, s.GradNorm})
 	}
 	if o.Status == "done" {
-		if o.sum, _, err = hashFile(filepath.Join(dir, "runs", raw.ID, "adapter", "adapter_model.safetensors")); err != nil {
+		where := "runs"
+		if _, err := os.Stat(filepath.Join(dir, "disk")); err == nil {
+			where = "disk/runs"
+		}
+		if o.sum, _, err = hashFile(filepath.Join(dir, where, raw.ID, "adapter", "adapter_model.safetensors")); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -37,15 +38,15 @@ type session struct {
 	began    time.Time
 	before   map[int]trainer.SampleText // by prompt
 	after    map[int]trainer.SampleText
-	ending       // the last worker's last message
-	lastStep int // that is recorded
-	best     *trainer.SavedCheckpoint
-	failed   error // to record: what cannot be recorded is not trained
+	ending                 // the last worker's last message
+	lastStep int           // that is recorded
+	best     runstore.Real // validation loss so far; NaN without one
+	failed   error         // to record: what cannot be recorded is not trained
 }
 
 func newSession(c *cli.Context, store *runstore.Store, cfg *configs.Config) *session {
 	return &session{cfg: cfg, force: c.Bool("force"), store: store, began: time.Now(), out: newConsole(c.App.Writer, c.App.ErrWriter),
-		before: map[int]trainer.SampleText{}, after: map[int]trainer.SampleText{}}
+		before: map[int]trainer.SampleText{}, after: map[int]trainer.SampleText{}, best: runstore.Real(math.NaN())}
 }
 
 // start makes the run's row and trains from the beginning.
@@ -67,6 +68,7 @@ func (r *session) resume(ctx context.Context, run runstore.RunSummary) error {
 	if err := takeUnrecorded(r.dir, func(m message) error { return r.record(ctx, m) }); err != nil {
 		return fmt.Errorf("run %s: what its last process could not record: %w", r.row.ID, err)
 	}
+	r.best = run.Run.BestValidationLoss
 	samples, err := r.store.Samples(ctx, run.ID)
 	if err != nil {
 		return err
@@ -296,6 +298,9 @@ func (r *session) record(ctx context.Context, m message) error {
 		r.out.start(&r.row, m.Started.Plan)
 		if from := m.Started.From; from > 0 {
 			r.out.line("going on behind step %d", from)
+			if err := r.store.NoteResume(ctx, id, int64(from)); err != nil {
+				return err
+			}
 			return r.recordEvent(ctx, trainer.Event{Step: from, Level: trainer.Info, Kind: "resumed", Message: fmt.Sprintf("resumed from the checkpoint of step %d", from)})
 		}
 	case m.Step != nil:
@@ -307,6 +312,10 @@ func (r *session) record(ctx context.Context, m message) error {
 			return err
 		}
 		r.out.evaluation(e)
+		if e.Step > 0 && !(float64(r.best) <= e.Loss) {
+			r.best = runstore.Real(e.Loss)
+			return r.store.NoteBest(ctx, id, int64(e.Step), r.best)
+		}
 	case m.Sample != nil:
 		t := *m.Sample
 		if t.Step == 0 {
@@ -318,9 +327,7 @@ func (r *session) record(ctx context.Context, m message) error {
 	case m.Event != nil:
 		return r.recordEvent(ctx, *m.Event)
 	case m.Checkpoint != nil:
-		if m.Checkpoint.Best {
-			r.best = m.Checkpoint
-		}
+		return r.store.NoteCheckpoint(ctx, id, m.Checkpoint.Path)
 	case m.Artifact != nil:
 		return r.store.RecordArtifact(ctx, id, *m.Artifact)
 	}
