@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"tune/configs"
 	"tune/datasets"
@@ -338,5 +341,82 @@ func TestUnmovedWeightIsTold(t *testing.T) {
 	}
 	if !strings.Contains(told, "1 the first step left 3 of the trained tensors as they were") || !strings.Contains(told, "model.layers.2.mlp.down_proj.lora_B") {
 		t.Errorf("told %q", told)
+	}
+}
+
+// TestCheckpointRoundTrip: whatever a run's numbers and its state are, they come back as they were, bit for bit.
+func TestCheckpointRoundTrip(t *testing.T) {
+	c := &Checkpoints{Dir: t.TempDir(), Keep: 1000, Of: Identity{"data.train": "abc"}}
+	out := train(t, t.Context(), false, func(job *Job, _ *configs.LoRA) {
+		job.Options.MaxSteps = 1
+		job.Recorder.(*memoryRecorder).onLoad = func(s *torch.Scope, job *Job) {
+			l, err := NewLearner(s, job.Model, job.Adapter, job.Options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rapid.Check(t, func(rt *rapid.T) {
+				finite := rapid.Float64().Filter(func(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) })
+				state := State{Step: rapid.IntRange(0, 999999).Draw(rt, "step"), Updates: rapid.Int64Range(0, 1<<40).Draw(rt, "updates"),
+					Position: datasets.Position{Epoch: rapid.IntRange(0, 99).Draw(rt, "epoch"), Batch: rapid.IntRange(0, 99).Draw(rt, "batch")},
+					Worse:    rapid.IntRange(0, 9).Draw(rt, "worse"), Recent: rapid.SliceOfN(finite, 1, 20).Draw(rt, "recent")}
+				if rapid.Bool().Draw(rt, "pending") {
+					state.Pending = &PartialEvaluation{rapid.IntRange(0, 9).Draw(rt, "batches"), finite.Draw(rt, "sum"), rapid.IntRange(0, 99).Draw(rt, "targets")}
+				}
+				before := map[string][]byte{}
+				random := rapid.Uint32().Draw(rt, "bits")
+				for name, x := range l.numbers(s) {
+					b := make([]byte, 4*x.Len())
+					for i := range b {
+						b[i] = byte(random>>(i%4*8)) ^ byte(i*7)
+					}
+					before[name] = b
+					if err := s.Nest(func(s *torch.Scope) error {
+						s.Copy(x, s.Bytes(b, torch.Float32, x.Shape(), torch.Float32, torch.CPU, nil))
+						return s.Err()
+					}); err != nil {
+						rt.Fatal(err)
+					}
+				}
+				l.flat.SetSteps(state.Updates)
+				generator := s.ReadBytes(s.GeneratorState(torch.CPU))
+				if _, err := c.save(s, l, state, "base", time.Unix(1, 0)); err != nil {
+					rt.Fatal(err)
+				}
+				torch.Seed(int64(random)) // and all else is changed
+				for _, x := range l.numbers(s) {
+					s.Zero(x)
+				}
+				l.flat.SetSteps(0)
+				found, damaged, err := c.Newest(state.Step)
+				if err != nil || len(damaged) > 0 {
+					rt.Fatal(err, damaged)
+				}
+				if diff := cmp.Diff(state, found.State); diff != "" || len(found.Differences(c.Of)) > 0 {
+					rt.Fatalf("(-saved +read):\n%s", diff)
+				}
+				if err := l.restore(s, found); err != nil {
+					rt.Fatal(err)
+				}
+				for name, x := range l.numbers(s) {
+					if !bytes.Equal(s.ReadBytes(x), before[name]) {
+						rt.Fatalf("%s came back with other bits", name)
+					}
+				}
+				if l.flat.Steps() != state.Updates || !bytes.Equal(s.ReadBytes(s.GeneratorState(torch.CPU)), generator) {
+					rt.Fatal("the number of updates or the generator differ")
+				}
+				if err := os.RemoveAll(c.Dir); err != nil {
+					rt.Fatal(err)
+				}
+			})
+			torch.Seed(1)
+			l.flat.SetSteps(0)
+			for _, x := range l.numbers(s) {
+				s.Zero(x)
+			}
+		}
+	})
+	if out.err != nil {
+		t.Fatal(out.err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -20,6 +21,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"tune/internal/machine"
 )
 
 // interruptible is a run of a second or two with everything in it that can be interrupted: steps, checkpoints, evaluations
@@ -490,3 +493,59 @@ func TestWorkerDeathIsRecorded(t *testing.T) {
 }
 
 func matches(pattern, text string) bool { return regexp.MustCompile(pattern).MatchString(text) }
+
+// TestOutOfMemoryTakesFewerRows: a worker that the system ended for want of memory is followed by one that works on half as
+// many rows at a time, in the same optimizer steps.
+func TestOutOfMemoryTakesFewerRows(t *testing.T) {
+	dir := project(t, strings.Replace(interruptible, "batch_size: 1, gradient_accumulation_steps: 2", "batch_size: 2", 1))
+	base := begin(t, dir, nil, "run", "kept.yaml")
+	if base.end() != 0 {
+		t.Fatal(base.stderr.String())
+	}
+	want := outcomeOf(t, dir, "last")
+	t.Chdir(dir)
+	counted := int64(0)
+	oomKills = func() int64 { counted++; return counted } // one more each time it is asked
+	defer func() { oomKills = machine.OOMKills }()
+	self := &process{Cmd: &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}}
+	killed := false
+	var errs bytes.Buffer
+	code := run(t.Context(), []string{"tune", "run", "kept.yaml", "--fresh"}, io.Discard, writeFunc(func(b []byte) (int, error) {
+		if bytes.Contains(b, []byte("step 4  validation")) && !killed {
+			killed = true
+			_ = syscall.Kill(self.worker(), syscall.SIGKILL)
+		}
+		return errs.Write(b)
+	}))
+	got := outcomeOf(t, dir, "last")
+	if code != 0 || !killed || !matches(`killed, as the system does when memory runs out; going on from its last checkpoint \(1 of 2 retries\), with 1 row at a time`, errs.String()) {
+		t.Fatalf("exit code %d\n%s", code, errs.String())
+	}
+	if len(got.Steps) != len(want.Steps) {
+		t.Fatalf("%d steps, want %d", len(got.Steps), len(want.Steps))
+	}
+	for i, s := range got.Steps {
+		a, _ := s.Loss.Float64()
+		b, _ := want.Steps[i].Loss.Float64()
+		// Dropout falls on other places when rows are worked on one by one, so the losses are near and no more.
+		if math.Abs(a-b) > 0.05*b || s.Tokens != want.Steps[i].Tokens || s.TargetTokens != want.Steps[i].TargetTokens {
+			t.Errorf("step %d: loss %g of %d tokens, want about %g of %d", s.Step, a, s.Tokens, b, want.Steps[i].Tokens)
+		}
+	}
+}
+
+func TestHalved(t *testing.T) {
+	for _, tc := range [][3]int{{0, 8, 4}, {4, 8, 2}, {0, 1, 0}, {1, 8, 0}, {0, 3, 1}} {
+		if got := halved(tc[0], tc[1]); got != tc[2] {
+			t.Errorf("halved(%d, %d) = %d, want %d", tc[0], tc[1], got, tc[2])
+		}
+	}
+}
+
+// TestWorkerIsNoCommandForPeople.
+func TestWorkerIsNoCommandForPeople(t *testing.T) {
+	p := begin(t, t.TempDir(), nil, "worker")
+	if code := p.end(); code != exitBadInput || !strings.Contains(p.stderr.String(), "is started by tune run") {
+		t.Errorf("exit code %d: %s", code, p.stderr.String())
+	}
+}

@@ -177,7 +177,8 @@ func (r *session) work(ctx context.Context, resume bool) error {
 			return err
 		}
 		short := died != nil && died.outOfMemory() || r.Failure != nil && r.Failure.Kind == outOfMemory && r.lastStep > 0
-		if died == nil && !short {
+		rows := halved(o.MicroBatch, r.cfg.Train.BatchSize)
+		if died == nil && (!short || rows == 0) { // another try would end the same way
 			return r.Failure.explained()
 		}
 		var why error = r.Failure
@@ -191,9 +192,9 @@ func (r *session) work(ctx context.Context, resume bool) error {
 			return why
 		}
 		text := fmt.Sprintf("%v; going on from its last checkpoint (%d of %d retries)", why, try+1, r.cfg.Retries)
-		if rows := halved(o.MicroBatch, r.cfg.Train.BatchSize); short && rows > 0 {
+		if short && rows > 0 {
 			o.MicroBatch = rows
-			text += fmt.Sprintf(", with %d rows at a time", rows)
+			text += fmt.Sprintf(", with %s at a time", countOf(rows, "row"))
 		}
 		o.Resume = true
 		if err := r.record(ctx, message{Event: &trainer.Event{Step: r.lastStep, Level: trainer.Warning, Kind: "worker_death", Message: text}}); err != nil {
@@ -224,7 +225,7 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 	cmd := exec.Command(executable, "worker")
 	cmd.Args[0] = "tune" // by which name the tests' own binary is tune as well
 	cmd.ExtraFiles = []*os.File{write}
-	cmd.Env = append(os.Environ(), r.out.screen.environment()...)
+	cmd.Env = append(append(os.Environ(), workerVariable+"=1"), r.out.screen.environment()...)
 	tail := &tailWriter{}
 	cmd.Stderr = io.MultiWriter(r.out.err, tail)
 	commands, err := cmd.StdinPipe()
@@ -238,7 +239,7 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 	w := &workerProcess{cmd: cmd, commands: commands}
 	stop.watch(w)
 	defer stop.watch(nil)
-	kills := machine.OOMKills()
+	kills := oomKills()
 	first, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
@@ -283,7 +284,7 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 		waited = errors.New("without a word")
 	}
 	return &death{state: cmd.ProcessState, why: waited, step: r.lastStep, killed: stop.killed(), lines: tail.lines(),
-		spared: kills >= 0 && machine.OOMKills() == kills}, nil
+		spared: kills >= 0 && oomKills() == kills}, nil
 }
 
 // record puts a message where it belongs: into the database, and on the screen.
@@ -453,6 +454,9 @@ func (s *stopper) close() {
 	signal.Stop(s.signals)
 	close(s.done)
 }
+
+// oomKills is the system's count, or a test's.
+var oomKills = machine.OOMKills
 
 // death is the end of a worker that could not say why.
 type death struct {

@@ -36,9 +36,15 @@ import (
 // workerCommand is the half of tune run that trains. It is no command for people.
 func workerCommand() *cli.Command {
 	return &cli.Command{Name: "worker", Hidden: true, Usage: "train for tune run, which starts it", Action: func(c *cli.Context) error {
+		if os.Getenv(workerVariable) == "" { // file descriptor 3 is then something else
+			return badInput{errors.New("tune worker: is started by tune run, for which it trains"), "tune run CONFIG"}
+		}
 		return serveOrder(os.Stdin, os.NewFile(3, "messages"))
 	}}
 }
+
+// workerVariable is set in a worker's environment.
+const workerVariable = "TUNE_WORKER"
 
 // errSupervisorGone is why a worker stops when nobody listens any more.
 var errSupervisorGone = errors.New("tune run, which started it, is gone")
@@ -53,7 +59,7 @@ func serveOrder(commands io.Reader, messages io.Writer) error {
 	lines := bufio.NewReader(commands)
 	first, err := lines.ReadBytes('\n')
 	if err != nil {
-		return badInput{errors.New("tune worker: is started by tune run"), ""}
+		return fmt.Errorf("tune worker: no order: %w", err)
 	}
 	var o order
 	if err := json.Unmarshal(first, &o); err != nil {
