@@ -189,7 +189,9 @@ func TestDamagedCheckpointIsPassedOver(t *testing.T) {
 				t.Fatal(err)
 			}
 			if b == nil {
-				err = os.Remove(path)
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
 			}
 			found, damaged, err := c.Newest(1000)
 			if err != nil || found.State.Step != 6 || len(damaged) != 1 || damaged[0].Path != c.path(8) || damaged[0].Err == nil {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -459,6 +458,3 @@ func (w *worker) save(ctx context.Context, s *torch.Scope, m *model.Model, adapt
 	w.artifact = artifact
 	return eachArtifact(kind, artifact, func(a runstore.Artifact) error { return w.send(message{Artifact: &a}) })
 }
-
-// everyStep is the LastStep of an order that takes any checkpoint.
-const everyStep = math.MaxInt

@@ -20,6 +20,8 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 using namespace tune;
@@ -30,11 +32,27 @@ namespace {
 
 at::Tensor optional(tune_tensor t) { return t == nullptr ? at::Tensor() : ref(t); }
 
+// Nodes are held by std::shared_ptr in older libtorch and by c10::intrusive_ptr in newer (2.13 has it).
+using counts_itself = std::is_base_of<c10::intrusive_ptr_target, Node>;
+template <typename N>
+using Held = std::conditional_t<counts_itself::value, c10::intrusive_ptr<N>, std::shared_ptr<N>>;
+
+template <typename N, typename... A>
+Held<N> hold(std::true_type, A &&...of) {
+  return c10::make_intrusive<N>(std::forward<A>(of)...);
+}
+
+template <typename N, typename... A>
+Held<N> hold(std::false_type, A &&...of) {
+  // By the type of its argument, since the function may be absent where this is not called.
+  return Held<N>(new N(std::forward<A>(of)...), [](N *n) { deleteNode(n); });
+}
+
 // node makes the node of an operator's backward pass, with an edge to each input; null where nothing is trained.
 template <typename N, typename... T>
-std::shared_ptr<N> node(const T &...inputs) {
-  if (!torch::autograd::compute_requires_grad(inputs...)) return nullptr;
-  std::shared_ptr<N> n(new N(), torch::autograd::deleteNode);
+Held<N> node(const T &...inputs) {
+  if (!torch::autograd::compute_requires_grad(inputs...)) return {};
+  Held<N> n = hold<N>(counts_itself());
   n->set_next_edges(torch::autograd::collect_next_edges(inputs...));
   return n;
 }
@@ -540,9 +558,9 @@ struct LinearBackward : Node {
 };
 
 at::Tensor linear(const at::Tensor &x, const Weight &w) {
-  std::shared_ptr<LinearBackward> back;
+  Held<LinearBackward> back;
   if (torch::autograd::compute_requires_grad(x)) {
-    back = std::shared_ptr<LinearBackward>(new LinearBackward(w), torch::autograd::deleteNode);
+    back = hold<LinearBackward>(counts_itself(), w);
     back->set_next_edges(torch::autograd::collect_next_edges(x));
   }
   at::Tensor y;
