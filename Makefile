@@ -1,7 +1,7 @@
 # tune: fine-tunes Gemma with LoRA. `make bluey` and `make test` start from nothing.
 # Written for make 3.81, which macOS ships, and for any POSIX shell.
 
-.PHONY: help setup build bluey pocket test test-long lint mac-check gguf-check bench bench-growth bench-load bench-plan clean
+.PHONY: help setup build bluey pocket test test-long fuzz lint mac-check gguf-check bench bench-growth bench-load bench-plan clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
@@ -27,8 +27,12 @@ pocket: build ## make models/pocket anew: its text, then its weights (half an ho
 test: setup ## everything from nothing: build, all tests
 	go test -mod=vendor ./...
 
-test-long: setup ## what takes longer: many runs killed at random moments
+test-long: setup ## what takes longer: many runs killed at random moments, then make fuzz
 	TUNE_KILLS=40 go test -mod=vendor ./cmd/tune -run TestKilledAtAnyMoment -timeout 30m -v
+	@tools/fuzz.sh
+
+fuzz: setup ## every parser against input that nobody meant, ten minutes each (FUZZTIME)
+	@tools/fuzz.sh
 
 lint: setup ## gofmt, vet, staticcheck, import directions
 	@tools/lint.sh

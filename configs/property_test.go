@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tune/configs"
+	"tune/internal/bounded"
 	"tune/internal/checkpoint"
 )
 
@@ -45,7 +46,10 @@ func FuzzParse(f *testing.F) {
 		if len(src) > 4096 || len(set) > 4096 { // the parser's time grows with the square of the nesting
 			return
 		}
-		cfg, err := configs.Parse("fuzz.yaml", []byte(src), []string{set})
+		var cfg *configs.Config
+		var err error
+		// The YAML library keeps tokens, nodes and the path to each of them.
+		bounded.Run(t, len(src)+len(set), 20000, func() { cfg, err = configs.Parse("fuzz.yaml", []byte(src), []string{set}) })
 		if err != nil {
 			if !errors.Is(err, configs.ErrInvalid) {
 				t.Fatalf("want ErrInvalid, got %v", err)

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"tune/datasets"
+	"tune/internal/bounded"
 	"tune/internal/tokenizer"
 )
 
@@ -395,7 +396,10 @@ func FuzzOpen(f *testing.F) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d, err := datasets.Open(path, tok, datasets.Options{MaxLength: int(maxLength)})
+		var d *datasets.Dataset
+		var err error
+		// A token is at least a byte and takes two int64; a line is decoded, checked for keys and encoded.
+		bounded.Run(t, len(content), 500, func() { d, err = datasets.Open(path, tok, datasets.Options{MaxLength: int(maxLength)}) })
 		if err != nil {
 			if !errors.Is(err, datasets.ErrInvalid) {
 				t.Fatalf("want ErrInvalid, got %v", err)

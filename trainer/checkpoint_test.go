@@ -18,6 +18,7 @@ import (
 
 	"tune/configs"
 	"tune/datasets"
+	"tune/internal/bounded"
 	"tune/internal/torch"
 )
 
@@ -421,4 +422,31 @@ func TestCheckpointRoundTrip(t *testing.T) {
 	if out.err != nil {
 		t.Fatal(out.err)
 	}
+}
+
+// FuzzReadCheckpoint: whatever is in the files of a checkpoint, it is refused or read.
+func FuzzReadCheckpoint(f *testing.F) {
+	f.Add([]byte(`{"format":1,"state":{"step":3,"recent":[1.5]}}`), []byte("x"), true)
+	f.Add([]byte(`{"format":2}`), []byte("x"), true)
+	f.Add([]byte("0000  ../../etc/passwd\n"), []byte(""), false)
+	f.Fuzz(func(t *testing.T, state, training []byte, honest bool) {
+		dir := t.TempDir()
+		must := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(os.WriteFile(filepath.Join(dir, stateFile), state, 0o600))
+		must(os.WriteFile(filepath.Join(dir, trainingFile), training, 0o600))
+		if honest {
+			must(writeSums(dir))
+		} else {
+			must(os.WriteFile(filepath.Join(dir, sumsFile), state, 0o600))
+		}
+		bounded.Run(t, len(state)+len(training), 200, func() {
+			if c, err := readCheckpoint(dir); err == nil && c.Path != dir {
+				t.Fatalf("read as %+v", c)
+			}
+		})
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"tune/internal/bounded"
 	"tune/internal/safetensors"
 )
 
@@ -418,11 +419,53 @@ func FuzzReadConfig(f *testing.F) {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readPEFTConfig(path); err != nil && !strings.HasPrefix(err.Error(), path) {
-			t.Fatalf("PEFT: %v", err)
+		// An error of one key shows a part of its value.
+		bounded.Run(t, len(b), 1000, func() {
+			if _, err := readPEFTConfig(path); err != nil && !strings.HasPrefix(err.Error(), path) {
+				t.Fatalf("PEFT: %v", err)
+			}
+			if _, _, err := readMLXConfig(path); err != nil && !strings.HasPrefix(err.Error(), path) {
+				t.Fatalf("MLX: %v", err)
+			}
+		})
+	})
+}
+
+// FuzzReadWeights: whatever the file of numbers holds, it is refused or fits what the config says.
+func FuzzReadWeights(f *testing.F) {
+	config, err := json.Marshal(peftFolder().config)
+	if err != nil {
+		f.Fatal(err)
+	}
+	golden, err := filepath.Glob("../../testdata/golden/*/adapter/adapter_model.safetensors")
+	if err != nil || len(golden) == 0 {
+		f.Fatal(golden, err)
+	}
+	for _, path := range golden {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
 		}
-		if _, _, err := readMLXConfig(path); err != nil && !strings.HasPrefix(err.Error(), path) {
-			t.Fatalf("MLX: %v", err)
+		f.Add(b[:min(len(b), 16<<10)])
+	}
+	dir := f.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, configFile), config, 0o600); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(filepath.Join(dir, "adapter_model.safetensors"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var a *Adapter
+		var err error
+		bounded.Run(t, len(b), 500, func() { a, err = ReadPEFT(dir) })
+		if err != nil {
+			return
+		}
+		for _, m := range a.Modules {
+			if len(m.A) != m.Rank*m.In || len(m.B) != m.Out*m.Rank {
+				t.Fatalf("%s: %d and %d numbers, rank %d, %d to %d", m.Name, len(m.A), len(m.B), m.Rank, m.In, m.Out)
+			}
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"tune/internal/adapterfile"
+	"tune/internal/bounded"
 	"tune/internal/checkpoint"
 	"tune/internal/golden"
 	"tune/internal/safetensors"
@@ -250,14 +251,17 @@ func FuzzOpen(f *testing.F) {
 		if err := os.WriteFile(path, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		file, err := Open(path)
-		if err != nil {
-			return
-		}
-		defer file.Close()
-		for _, tensor := range file.Tensors {
-			_, _ = file.Floats(tensor.Name)
-		}
+		// An array of strings has 16 bytes of header for 8 of the file; numbers of q8_0 are widened fourfold.
+		bounded.Run(t, len(b), 100, func() {
+			file, err := Open(path)
+			if err != nil {
+				return
+			}
+			defer file.Close()
+			for _, tensor := range file.Tensors {
+				_, _ = file.Floats(tensor.Name)
+			}
+		})
 	})
 }
 

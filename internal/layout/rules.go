@@ -48,6 +48,7 @@ var rules = []rule{
 	},
 	{pkg: "internal/torch", libs: []string{binding + "/libtch"}, torch: true},
 	{pkg: "internal/golden", may: []string{"internal/safetensors"}},
+	{pkg: "internal/bounded"},
 	{pkg: "internal/gguf", may: []string{"internal/adapterfile", "internal/checkpoint", "internal/safetensors",
 		"internal/tokenizer", "internal/files"}},
 	{pkg: "internal/adapterfile", may: []string{"internal/checkpoint", "internal/safetensors", "internal/files"}},
@@ -72,7 +73,7 @@ const (
 
 // forTests is what test files may import in every package, on top of what the package itself may.
 var forTests = struct{ may, libs []string }{
-	may: []string{"internal/hub/hubtest", "internal/golden", "internal/safetensors", "internal/gguf",
+	may: []string{"internal/hub/hubtest", "internal/golden", "internal/bounded", "internal/safetensors", "internal/gguf",
 		"internal/tokenizer"},
 	libs: []string{"github.com/google/go-cmp", "pgregory.net/rapid", "github.com/rogpeppe/go-internal",
 		"github.com/gpustack/gguf-parser-go"},

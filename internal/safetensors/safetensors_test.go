@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"tune/internal/bounded"
 )
 
 // fileOf returns the bytes of a file with this header and data, without any check.
@@ -414,7 +416,10 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		path := filepath.Join(dir, "fuzz.safetensors")
 		writeBytes(t, path, b)
-		file, err := Open(path)
+		var file *File
+		var err error
+		// An entry of the header is decoded into a map, a struct and slices.
+		bounded.Run(t, len(b), 200, func() { file, err = Open(path) })
 		if err != nil {
 			return
 		}
@@ -430,6 +435,30 @@ func FuzzOpen(f *testing.F) {
 		}
 		if total != len(file.data) {
 			t.Fatalf("tensors hold %d bytes, the data %d", total, len(file.data))
+		}
+	})
+}
+
+// FuzzReadIndex: an index names files of its own folder and no others.
+func FuzzReadIndex(f *testing.F) {
+	for _, text := range []string{`{"metadata":{},"weight_map":{"a":"model-00001-of-00002.safetensors"}}`, `{"weight_map":{"a":"../x"}}`,
+		`{"weight_map":{"a":"/etc/passwd"}}`, `{"weight_map":{"a":"."}}`, `{"weight_map":[]}`, `{`} {
+		f.Add([]byte(text))
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(dir, "model.safetensors.index.json")
+		writeBytes(t, path, b)
+		var shards map[string]string
+		var err error
+		bounded.Run(t, len(b), 200, func() { shards, err = readIndex(path) })
+		if err != nil {
+			return
+		}
+		for tensor, shard := range shards {
+			if filepath.Dir(filepath.Join(dir, shard)) != filepath.Clean(dir) {
+				t.Fatalf("tensor %q is looked for in %q", tensor, shard)
+			}
 		}
 	})
 }
