@@ -116,6 +116,10 @@ func hintOf(err error) string {
 		return "tune runs lists them"
 	case errors.Is(err, runstore.ErrNoDatabase):
 		return "tune run configs/bluey.yaml makes the first run; --db names another database"
+	case errors.Is(err, runstore.ErrDamaged):
+		return "tune runs check --db FILE says what is wrong; with --salvage NEW.db it saves what can be read"
+	case errors.Is(err, runstore.ErrFull):
+		return "make room on the disk; what was recorded before is safe"
 	}
 	return ""
 }

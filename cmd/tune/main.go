@@ -112,12 +112,25 @@ func databaseFlag() cli.Flag {
 
 func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "write JSON, for programs"} }
 
-// openRuns opens the database that --db names, for reading.
+// openRuns opens the database that --db names, for reading. Runs that died without a word are given their ending.
 func openRuns(c *cli.Context) (*runstore.Store, error) {
-	if info, err := os.Stat(c.String("db")); err == nil && info.IsDir() {
-		return nil, badInput{fmt.Errorf("--db: %s: is a folder, want a file", c.String("db")), ""}
+	if err := notAFolder(c); err != nil {
+		return nil, err
 	}
-	return runstore.OpenReadOnly(c.String("db"))
+	store, err := runstore.OpenReadOnly(c.String("db"))
+	if err != nil {
+		return nil, err
+	}
+	store.EndDeadRuns(c.Context)
+	return store, nil
+}
+
+// notAFolder refuses a --db that is a folder.
+func notAFolder(c *cli.Context) error {
+	if info, err := os.Stat(c.String("db")); err == nil && info.IsDir() {
+		return badInput{fmt.Errorf("--db: %s: is a folder, want a file", c.String("db")), ""}
+	}
+	return nil
 }
 
 // closing closes the database and keeps the first error.

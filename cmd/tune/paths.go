@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -86,5 +87,21 @@ func openStore(key, path string) (*runstore.Store, error) {
 	if errors.Is(err, runstore.ErrReadOnly) || errors.Is(err, fs.ErrPermission) {
 		err = badInput{fmt.Errorf("%s: %w", key, err), ""}
 	}
-	return store, err
+	if err != nil {
+		return nil, err
+	}
+	store.EndDeadRuns(context.Background())
+	return store, nil
+}
+
+// makeRunDir makes the folder of a run, for its owner alone: it holds what people have written. One that is there, and
+// those above it, keep their modes.
+func makeRunDir(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }

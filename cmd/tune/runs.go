@@ -41,6 +41,7 @@ func runsCommand() *cli.Command {
 				Flags:  []cli.Flag{databaseFlag(), jsonFlag()},
 				Action: showRun,
 			},
+			checkCommand(),
 		},
 	}
 }
@@ -51,7 +52,7 @@ var statuses = []string{string(runstore.Queued), string(runstore.Running), strin
 func listRuns(c *cli.Context) error {
 	if word := c.Args().First(); word != "" && c.Command.Name == "runs" {
 		return badInput{fmt.Errorf("tune runs: unknown command %q", word), didYouMean("tune runs ", word,
-			[]string{"list", "show"}, "tune runs show "+word+" shows one run")}
+			[]string{"list", "show", "check"}, "tune runs show "+word+" shows one run")}
 	}
 	if err := noArguments(c); err != nil {
 		return err
@@ -192,8 +193,8 @@ func wallSeconds(r *runstore.RunSummary, now time.Time) float64 {
 		return float64(r.WallSeconds)
 	case r.StartedAt.IsZero():
 		return math.NaN()
-	case r.Stale:
-		return r.LastSeenAt.Sub(r.StartedAt).Seconds()
+	case r.Stale, r.Status.Ended(): // nobody measured it
+		return max(0, r.LastSeenAt.Sub(r.StartedAt).Seconds())
 	}
 	return now.Sub(r.StartedAt).Seconds()
 }

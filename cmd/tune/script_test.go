@@ -1,7 +1,9 @@
 package main
 
 import (
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,7 +38,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"json": checkJSON, "ratio": checkRatio, "code": checkCode, "bytes": checkBytes, "samesum": checkSameSum,
-			"copyartifacts": copyArtifacts, "hub": startHub,
+			"copyartifacts": copyArtifacts, "hub": startHub, "zero": zeroBytes, "mode": checkMode, "orphan": orphanRun,
 		},
 		Condition: func(name string) (bool, error) {
 			if device, ok := strings.CutPrefix(name, "device:"); ok {
@@ -189,6 +191,46 @@ func checkBytes(ts *testscript.TestScript, neg bool, args []string) {
 	if got := ts.ReadFile(args[0]); !strings.HasPrefix(got, want) {
 		ts.Fatalf("%s begins with %q, want %q", args[0], got[:min(len(got), 2*len(want))], want)
 	}
+}
+
+// zeroBytes is `zero FILE FROM TO`: the bytes of a file between two places become 0.
+func zeroBytes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: zero FILE FROM TO")
+	}
+	b, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	from, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	to, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	clear(b[from:min(to, len(b))])
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o600))
+}
+
+// checkMode is `mode FILE 600`: the permissions of a file or folder.
+func checkMode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode FILE 600")
+	}
+	info, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := strconv.FormatUint(uint64(info.Mode().Perm()), 8); got != args[1] {
+		ts.Fatalf("%s: mode %s, want %s", args[0], got, args[1])
+	}
+}
+
+// orphanRun is `orphan DATABASE`: its runs look as if their process had been killed an hour after noon.
+func orphanRun(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: orphan DATABASE")
+	}
+	db, err := sql.Open("sqlite3", ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = db.Exec(`UPDATE runs SET status='running', error='', ended_at=NULL, wall_seconds=NULL, process='another',
+		started_at='2026-11-21T12:00:00.000Z', heartbeat_at='2026-11-21T13:00:00.000Z';
+		UPDATE steps SET at='2026-11-21T12:30:00.000Z'`)
+	ts.Check(errors.Join(err, db.Close()))
 }
 
 // artifactsOf returns what a run has left of a kind, path by path, as tune runs show --json tells it.

@@ -259,6 +259,9 @@ func (w *worker) work(ctx context.Context) error {
 		if job.Resume, err = w.resumePoint(ctx, job.Checkpoints); err != nil {
 			return err
 		}
+		if err := makeRunDir(w.dir); err != nil {
+			return fmt.Errorf("output.dir: %w", err)
+		}
 		w.loading = time.Since(w.began)
 		start := &started{Plan: w.plan}
 		if job.Resume != nil {

@@ -20,6 +20,8 @@ var (
 	ErrForeign = errors.New("a SQLite database, but not one of tune's")
 	// ErrDamaged says that the file is no SQLite database, or a broken one.
 	ErrDamaged = errors.New("not a SQLite database, or a damaged one")
+	// ErrFull says that the disk has no room. What was recorded before stays readable.
+	ErrFull = errors.New("no room on the disk")
 	// ErrLocked says that another program held the file for longer than we wait.
 	ErrLocked = errors.New("locked by another program")
 	// ErrReadOnly says that the file, its folder or this Store cannot be written.
@@ -59,7 +61,9 @@ func translate(err error) error {
 	case sqlite3.ErrBusy, sqlite3.ErrLocked:
 		return fmt.Errorf("%w (%w); close the program that holds it and try again", ErrLocked, err)
 	case sqlite3.ErrNotADB, sqlite3.ErrCorrupt:
-		return fmt.Errorf("%w (%w); move it away and tune makes a new one", ErrDamaged, err)
+		return fmt.Errorf("%w (%w)", ErrDamaged, err)
+	case sqlite3.ErrFull:
+		return fmt.Errorf("%w (%w)", ErrFull, err)
 	case sqlite3.ErrReadonly, sqlite3.ErrPerm:
 		return fmt.Errorf("%w (%w)", ErrReadOnly, err)
 	}
@@ -68,6 +72,9 @@ func translate(err error) error {
 	}
 	return err
 }
+
+// isConstraint reports whether err is SQLite's refusal of a row that the schema does not allow.
+func isConstraint(err error) bool { return isCode(err, sqlite3.ErrConstraint, sqlite3.ErrMismatch) }
 
 // isCode reports whether err is one of SQLite's with a code among these.
 func isCode(err error, codes ...sqlite3.ErrNo) bool {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
@@ -34,24 +35,15 @@ type Store struct {
 }
 
 // Open opens the database at path for writing; it creates the file, but not its folder, and brings an older
-// schema up to date.
+// schema up to date. Prompts and replies are nobody else's business: a new file is for its owner alone (mode 0600),
+// and SQLite gives the files beside it the same mode.
 //
 // Errors: [ErrNewer], [ErrForeign], [ErrDamaged], [ErrLocked] and [ErrReadOnly], and those of the file system.
 func Open(path string) (*Store, error) { return open(path, migrations, busyTimeout) }
 
 func open(path string, migrations []string, wait time.Duration) (_ *Store, err error) {
-	switch info, err := os.Stat(path); {
-	case path == "":
-		return nil, errors.New("database: no path given")
-	case errors.Is(err, fs.ErrNotExist):
-		folder := filepath.Dir(path)
-		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
-			return nil, fmt.Errorf("%s: folder %s does not exist (it is not created)", path, folder)
-		}
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, errors.Unwrap(err))
-	case info.IsDir():
-		return nil, fmt.Errorf("%s: is a folder, want a file", path)
+	if err := create(path); err != nil {
+		return nil, err
 	}
 	// _txlock=immediate: BEGIN takes the write lock, so the wait for it happens there and never in mid-transaction.
 	s, err := connect(path, "mode=rwc&_foreign_keys=on&_synchronous=NORMAL&_txlock=immediate", wait)
@@ -85,6 +77,35 @@ func open(path string, migrations []string, wait time.Duration) (_ *Store, err e
 	return s, nil
 }
 
+// creating is held while a file is made: to close a descriptor of a file that SQLite has open in this process would
+// drop SQLite's locks on it.
+var creating sync.Mutex
+
+// create makes an empty file at path unless there is one.
+func create(path string) error {
+	creating.Lock()
+	defer creating.Unlock()
+	switch info, err := os.Stat(path); {
+	case path == "":
+		return errors.New("database: no path given")
+	case errors.Is(err, fs.ErrNotExist):
+		folder := filepath.Dir(path)
+		if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+			return fmt.Errorf("%s: folder %s does not exist (it is not created)", path, folder)
+		}
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return fmt.Errorf("%s: open: %w", path, errors.Unwrap(err))
+		}
+		return f.Close()
+	case err != nil:
+		return fmt.Errorf("%s: %w", path, errors.Unwrap(err))
+	case info.IsDir():
+		return fmt.Errorf("%s: is a folder, want a file", path)
+	}
+	return nil
+}
+
 // OpenReadOnly opens the database at path for reading, also while another process writes to it, and also in a
 // folder or from a disk that cannot be written. Methods that write return [ErrReadOnly].
 //
@@ -94,29 +115,8 @@ func open(path string, migrations []string, wait time.Duration) (_ *Store, err e
 func OpenReadOnly(path string) (*Store, error) { return openReadOnly(path, migrations, busyTimeout) }
 
 func openReadOnly(path string, migrations []string, wait time.Duration) (*Store, error) {
-	// Stat, not Open: closing any descriptor of the file would drop the locks that a writer in this same
-	// process holds on it (POSIX locks belong to the process, not to the descriptor).
-	switch info, err := os.Stat(path); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: %w", path, ErrNoDatabase)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, errors.Unwrap(err))
-	case info.IsDir():
-		return nil, fmt.Errorf("%s: is a folder, want a file", path)
-	}
-	s, version, err := reader(path, readOptions, len(migrations), wait)
-	if cannotShare(err) && !hasPendingWAL(path) {
-		// A WAL database needs its -shm file beside it, which a read-only folder will not take. No log is
-		// pending, so the file alone is the whole truth and may be read as one that nobody changes.
-		s, version, err = reader(path, "mode=ro&immutable=1", len(migrations), wait)
-	}
-	switch {
-	case cannotShare(err) && hasPendingWAL(path):
-		return nil, fmt.Errorf("%w; its log %s-wal can only be read in a folder that can be written: copy both to one",
-			err, path)
-	case cannotShare(err):
-		return nil, fmt.Errorf("%w; check that the file and its folder may be read", err)
-	case err != nil:
+	s, version, err := openReader(path, len(migrations), wait)
+	if err != nil {
 		return nil, err
 	}
 	if version == len(migrations) {
@@ -135,6 +135,37 @@ func openReadOnly(path string, migrations []string, wait time.Duration) (*Store,
 	}
 	s, _, err = reader(path, readOptions, len(migrations), wait)
 	return s, err
+}
+
+// openReader opens a database of any version that is known, for reading, and returns the version.
+func openReader(path string, known int, wait time.Duration) (*Store, int, error) {
+	// Stat, not Open: closing any descriptor of the file would drop the locks that a writer in this same
+	// process holds on it (POSIX locks belong to the process, not to the descriptor).
+	creating.Lock()
+	info, err := os.Stat(path)
+	creating.Unlock()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, 0, fmt.Errorf("%s: %w", path, ErrNoDatabase)
+	case err != nil:
+		return nil, 0, fmt.Errorf("%s: %w", path, errors.Unwrap(err))
+	case info.IsDir():
+		return nil, 0, fmt.Errorf("%s: is a folder, want a file", path)
+	}
+	s, version, err := reader(path, readOptions, known, wait)
+	if cannotShare(err) && !hasPendingWAL(path) {
+		// A WAL database needs its -shm file beside it, which a read-only folder will not take. No log is
+		// pending, so the file alone is the whole truth and may be read as one that nobody changes.
+		s, version, err = reader(path, "mode=ro&immutable=1", known, wait)
+	}
+	switch {
+	case cannotShare(err) && hasPendingWAL(path):
+		return nil, 0, fmt.Errorf("%w; its log %s-wal can only be read in a folder that can be written: copy both to one",
+			err, path)
+	case cannotShare(err):
+		return nil, 0, fmt.Errorf("%w; check that the file and its folder may be read", err)
+	}
+	return s, version, err
 }
 
 // readOptions leave the file open for writing where that is allowed, to SQLite but not to statements

@@ -593,7 +593,7 @@ func TestFilesThatCannotBeOpened(t *testing.T) {
 		want       error  // when there is one to test for
 		text       string // in the message of both
 	}{
-		{"corrupt", write("corrupt.db", bytes.Repeat([]byte("no database "), 500)), ErrDamaged, "move it away"},
+		{"corrupt", write("corrupt.db", bytes.Repeat([]byte("no database "), 500)), ErrDamaged, "file is not a database"},
 		{"newer", newer, ErrNewer, fmt.Sprintf("schema version %d, this tune knows up to %d: use a newer tune",
 			len(migrations)+1, len(migrations))},
 		{"foreign", foreign, ErrForeign, "not one of tune's"},
