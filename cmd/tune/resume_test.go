@@ -549,3 +549,14 @@ func TestWorkerIsNoCommandForPeople(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, p.stderr.String())
 	}
 }
+
+// TestTwoRunsShareADatabase: two at the same time, each with its own rows and folder.
+func TestTwoRunsShareADatabase(t *testing.T) {
+	dir := project(t, interruptible)
+	first := begin(t, dir, nil, "run", "kept.yaml", "--set", "name=one")
+	second := begin(t, dir, nil, "run", "kept.yaml", "--set", "name=two")
+	if first.end() != 0 || second.end() != 0 {
+		t.Fatal(first.stderr.String(), second.stderr.String())
+	}
+	same(t, "two at the same time", outcomeOf(t, dir, "one"), outcomeOf(t, dir, "two"))
+}

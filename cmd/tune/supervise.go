@@ -98,7 +98,8 @@ func (r *session) supervise(ctx context.Context, resume bool) error {
 	if err != nil {
 		finish.Error = err.Error()
 	}
-	if ferr := r.store.FinishRun(ctx, r.row.ID, finish); ferr != nil {
+	// A disk that is full for the one is full for the other: the next command that looks gives the run its ending.
+	if ferr := r.store.FinishRun(ctx, r.row.ID, finish); ferr != nil && !(errors.Is(err, runstore.ErrFull) && errors.Is(ferr, runstore.ErrFull)) {
 		err = errors.Join(err, ferr)
 	}
 	if err != nil {
@@ -110,7 +111,11 @@ func (r *session) supervise(ctx context.Context, resume bool) error {
 				hint += "; what it had learned is in " + r.Artifact
 			}
 		} else if finish.Status == runstore.Failed && r.lastStep > 0 && !isBadInput(err) {
-			hint = "tune resume " + r.row.ID + " goes on from its last checkpoint"
+			goesOn := "tune resume " + r.row.ID + " goes on from its last checkpoint"
+			if hint != "" {
+				goesOn = hint + "; " + goesOn
+			}
+			hint = goesOn
 		}
 		if hint != "" && !isBadInput(err) {
 			err = hinted{err, hint}
