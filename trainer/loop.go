@@ -60,6 +60,7 @@ type Summary struct {
 	Parameters   int64         `json:"parameters"`     // trained
 	StoppedEarly bool          `json:"stopped_early"`  // by Options.Patience
 	Best         *Evaluation   `json:"best,omitempty"` // the lowest validation loss after a step
+	FellBack     []string      `json:"fell_back"`      // operators that ran on the CPU in place of an Apple GPU
 }
 
 // Steps returns how many optimizer steps a job takes: MaxSteps, or as many as its epochs give. Batches left
@@ -353,7 +354,12 @@ func (l *loop) count(m StepMetrics) {
 // MPS to the CPU, a loss far above the last ones, and weights that the first step has not moved.
 func (l *loop) reportOddities(ctx context.Context, m StepMetrics) error {
 	for _, message := range torch.Warnings() {
-		if err := l.Recorder.RecordEvent(ctx, Event{Step: m.Step, Level: Warning, Kind: "libtorch", Message: message}); err != nil {
+		e := Event{Step: m.Step, Level: Warning, Kind: "libtorch", Message: message}
+		if operator := fellBack(message); operator != "" {
+			e.Kind = MPSFallback
+			l.summary.FellBack = append(l.summary.FellBack, operator)
+		}
+		if err := l.Recorder.RecordEvent(ctx, e); err != nil {
 			return err
 		}
 	}
@@ -379,6 +385,16 @@ func (l *loop) reportOddities(ctx context.Context, m StepMetrics) error {
 		text += ", ..."
 	}
 	return l.Recorder.RecordEvent(ctx, Event{Step: m.Step, Level: Warning, Kind: "unchanged_weight", Message: text})
+}
+
+// fellBack returns the operator that a warning says has run on the CPU in place of an Apple GPU, which libtorch allows with
+// PYTORCH_ENABLE_MPS_FALLBACK; "" for any other warning. libtorch warns of the first one in a process alone.
+func fellBack(warning string) string {
+	before, _, found := strings.Cut(warning, "' is not currently supported on the MPS backend and will fall back to run on the CPU")
+	if !found {
+		return ""
+	}
+	return before[strings.LastIndexByte(before, '\'')+1:]
 }
 
 const (

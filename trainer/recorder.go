@@ -74,6 +74,9 @@ const (
 	Warning = "warning"
 )
 
+// MPSFallback is the kind of the event that an operator ran on the CPU in place of an Apple GPU.
+const MPSFallback = "mps_fallback"
+
 // Event is something worth telling that is no number, such as a warning of libtorch.
 type Event struct {
 	Step    int

@@ -560,3 +560,14 @@ func TestTwoRunsShareADatabase(t *testing.T) {
 	}
 	same(t, "two at the same time", outcomeOf(t, dir, "one"), outcomeOf(t, dir, "two"))
 }
+
+func TestWatermarks(t *testing.T) {
+	none := func(string) string { return "" }
+	if got := watermarks(none); len(got) != 2 || !strings.HasSuffix(got[0], "HIGH_WATERMARK_RATIO=1.0") || !strings.HasSuffix(got[1], "LOW_WATERMARK_RATIO=0.9") {
+		t.Errorf("got %v", got)
+	}
+	own := func(name string) string { return map[string]string{"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.0"}[name] }
+	if got := watermarks(own); got != nil {
+		t.Errorf("the user's own are overwritten: %v", got)
+	}
+}

@@ -30,6 +30,9 @@ func (r *session) printSummary(wall time.Duration) {
 	if best := sum.Best; best != nil && best.Step != sum.Steps {
 		line("best", "%.4f in validation after step %d: %s", best.Loss, best.Step, filepath.Join(checkpointDir(r.dir), fmt.Sprintf("checkpoint-%06d", best.Step)))
 	}
+	if len(sum.FellBack) > 0 {
+		line("on the CPU", "%s has no kernel for MPS and ran on the CPU; libtorch names the first such operator only", sum.FellBack[0])
+	}
 	if t := sum.Training.Seconds(); t > 0 {
 		line("speed", "%.0f tokens/s, %s a step", float64(sum.Tokens)/t, chart.FormatDuration(t/float64(max(1, sum.Steps))))
 	}

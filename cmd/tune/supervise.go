@@ -231,6 +231,7 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 	cmd.Args[0] = "tune" // by which name the tests' own binary is tune as well
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.Env = append(append(os.Environ(), workerVariable+"=1"), r.out.screen.environment()...)
+	cmd.Env = append(cmd.Env, watermarks(os.Getenv)...)
 	tail := &tailWriter{}
 	cmd.Stderr = io.MultiWriter(r.out.err, tail)
 	commands, err := cmd.StdinPipe()
@@ -290,6 +291,17 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 	}
 	return &death{state: cmd.ProcessState, why: waited, step: r.lastStep, killed: stop.killed(), lines: tail.lines(),
 		spared: kills >= 0 && oomKills() == kills}, nil
+}
+
+// watermarks returns what keeps libtorch within the memory that macOS recommends for an Apple GPU, which is also what a plan
+// reckons with: by itself it takes 1.7 times that, and the machine swaps. They have to be there before libtorch is loaded.
+// Who has set one of them knows better.
+func watermarks(getenv func(string) string) []string {
+	const high, low = "PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO"
+	if getenv(high) != "" || getenv(low) != "" {
+		return nil
+	}
+	return []string{high + "=1.0", low + "=0.9"}
 }
 
 // record puts a message where it belongs: into the database, and on the screen.

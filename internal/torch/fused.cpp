@@ -98,7 +98,7 @@ struct Operand {
 void product(at::Tensor &c, const at::Tensor &a, const at::Tensor &b, bool add) {
   if (tiles::product(c, a, b, add)) return;
   const auto sgemm = onednn_sgemm();
-  if (sgemm != nullptr && c.device().is_cpu() && c.scalar_type() == at::kFloat && a.scalar_type() == at::kFloat &&
+  if (sgemm != nullptr && ours(c) && c.scalar_type() == at::kFloat && a.scalar_type() == at::kFloat &&
       b.scalar_type() == at::kFloat) {
     const Operand to(c), left(a), right(b);
     if (to.transposed == 'N' && left.transposed != 0 && right.transposed != 0) {
@@ -126,7 +126,7 @@ at::Tensor product(const at::Tensor &a, const at::Tensor &b) {
 at::Tensor products(const at::Tensor &a, const at::Tensor &b) {
   const int64_t batch = a.size(0), m = a.size(1), k = a.size(2), n = b.size(2);
   const auto sgemm = onednn_sgemm();
-  const bool plain = sgemm != nullptr && a.device().is_cpu() && a.scalar_type() == at::kFloat && batch > 0;
+  const bool plain = sgemm != nullptr && ours(a) && a.scalar_type() == at::kFloat && batch > 0;
   const Operand left(plain ? a.select(0, 0) : at::Tensor()), right(plain ? b.select(0, 0) : at::Tensor());
   if (left.transposed == 0 || right.transposed == 0 || n < 2) return at::bmm(a, b);
   at::Tensor c = at::empty({batch, m, n}, a.options());
@@ -522,7 +522,7 @@ void add_product(at::Tensor &y, const at::Tensor &low, const at::Tensor &b) {
     product(y, low, b, true);
     return;
   }
-  if (!y.device().is_cpu()) {
+  if (!ours(y)) {
     y.copy_(at::add(y.to(at::kFloat), product(low, b)));
     return;
   }
@@ -861,6 +861,8 @@ tune_tensor tune_head_loss(tune_tensor h, tune_tensor head, tune_tensor head_gra
     return dh.defined() ? dh : ref(sum);
   });
 }
+
+void tune_compose(int on) { composing() = on != 0; }
 
 int tune_keeps_bfloat16(int64_t out, int64_t in) { return tiles::takes(out, in) ? 1 : 0; }
 

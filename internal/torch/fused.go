@@ -11,12 +11,26 @@ import (
 // fusible reports whether the operators of fused.cpp take these tensors: on the CPU, in float32 or bfloat16. Elsewhere
 // the same is composed of libtorch's operators.
 func fusible(tensors ...Tensor) bool {
+	if composing {
+		return false
+	}
 	for _, t := range tensors {
 		if t.Defined() && (t.Device() != CPU || t.DType() != Float32 && t.DType() != BFloat16) {
 			return false
 		}
 	}
 	return true
+}
+
+// composing is what Compose has set.
+var composing bool
+
+// Compose has the CPU take the operators that an Apple GPU takes, composed of libtorch's own, until stop is called: for tests
+// that look at them on a machine that has no such GPU. No other goroutine may be at work.
+func Compose() (stop func()) {
+	set := func(on bool, flag C.int) { composing = on; C.tune_compose(flag) }
+	set(true, 1)
+	return func() { set(false, 0) }
 }
 
 // norm is residual + rotate(RMSNorm(x)), each part left out where its tensor is none.

@@ -28,6 +28,9 @@ int tune_quantise(const tune_weight *w, int64_t row, int64_t rows, const void *f
 // Makes a quantised weight whole; with compose as devices without a kernel of ours do.
 tune_tensor tune_dequantise(const tune_weight *w, int dtype, int compose);
 
+// Has the CPU take the operators that a GPU takes; for tests.
+void tune_compose(int on);
+
 // Whether a frozen weight (out, in) may stay in bfloat16 beside float32 activations on the CPU.
 int tune_keeps_bfloat16(int64_t out, int64_t in);
 

@@ -20,6 +20,15 @@
 
 namespace tune {
 
+// composing is set by tests that have the CPU take the operators that a GPU takes.
+inline bool &composing() {
+  static bool on = false;
+  return on;
+}
+
+// ours reports whether kernels for the CPU may work on t.
+inline bool ours(const at::Tensor &t) { return t.device().is_cpu() && !composing(); }
+
 // parallel runs f(begin, end) over parts of n rows on libtorch's threads. cost is about how many numbers a row has:
 // little work is not worth a second thread.
 template <typename F>

@@ -101,7 +101,7 @@ func (s *Scope) Attention(q, k, v, mask Tensor, scale, cap float64) Tensor {
 		grouped := s.View(q, b, kv, group*t, e)
 		// The fused kernel knows no cap. On MPS it gives NaN or wrong shapes for some masks (pytorch#126654); the plain
 		// one is exact.
-		if HasSDPA() && cap == 0 && q.Device() != MPS {
+		if HasSDPA() && cap == 0 && q.Device() != MPS && !composing {
 			return s.View(s.fusedAttention(grouped, k, v, s.repeatRows(mask, group), scale), b, h, t, e)
 		}
 		scores := s.Scale(s.MatMul(grouped, s.Transpose(k, 2, 3)), scale) // (B, K, G·T, S)

@@ -129,7 +129,7 @@ at::Tensor Weight::whole(at::ScalarType dtype) const {
     const bool kept = dense.scalar_type() == dtype || (dtype == at::kFloat && tiles::takes(dense));
     return kept ? dense : dense.to(dtype);
   }
-  if (data.device().is_cpu() && (dtype == at::kFloat || dtype == at::kBFloat16)) return dequantise(*this, dtype);
+  if (ours(data) && (dtype == at::kFloat || dtype == at::kBFloat16)) return dequantise(*this, dtype);
   return composed(*this, dtype);
 }
 

@@ -32,10 +32,16 @@ type Recording struct{}
 var recordingLock sync.Mutex
 
 // RecordOperators starts a recording, which Stop must end on the same goroutine. A second one waits for that.
-func RecordOperators() (*Recording, error) {
+func RecordOperators() (*Recording, error) { return record(0) }
+
+// RecordTypes is RecordOperators with names such as "aten::addmm.out BFloat16 Float": the overload, and the dtypes of the
+// tensors that the operator was given.
+func RecordTypes() (*Recording, error) { return record(1) }
+
+func record(types C.int) (*Recording, error) {
 	recordingLock.Lock()
 	runtime.LockOSThread()
-	if C.tune_record_start() != 0 {
+	if C.tune_record_start(types) != 0 {
 		defer recordingLock.Unlock()
 		defer runtime.UnlockOSThread()
 		return nil, fmt.Errorf("torch: record operators: %s", lastError())

@@ -17,7 +17,8 @@ typedef struct {
 } tune_operator;
 
 // Start and stop on one thread, one recording at a time in a process: the caller sees to that.
-int tune_record_start(void);
+// With types a name has the overload behind it, and then the dtypes of the tensors that it was given.
+int tune_record_start(int types);
 // Returns how many names there are, -1 on failure.
 int tune_record_stop(void);
 tune_operator tune_record_operator(int i);

@@ -247,7 +247,7 @@ int tune_adamw(tune_tensor param, tune_tensor grad, tune_tensor m, tune_tensor v
     auto &p = ref(param);
     auto &g = ref(grad);
     double correction1 = 1 - std::pow(beta1, step), correction2 = 1 - std::pow(beta2, step);
-    if (p.device().is_cpu()) {
+    if (ours(p)) {
       RECORD("adamw");
       float *to = p.data_ptr<float>(), *first = ref(m).data_ptr<float>(), *second = ref(v).data_ptr<float>();
       const float *from = g.data_ptr<float>();
@@ -257,7 +257,7 @@ int tune_adamw(tune_tensor param, tune_tensor grad, tune_tensor m, tune_tensor v
       });
       return 1;
     }
-    ref(m).lerp_(g, 1 - beta1);
+    ref(m).add_(at::sub(g, ref(m)), 1 - beta1);  // lerp_ has no kernel for MPS in 1.13
     ref(v).mul_(beta2).addcmul_(g, g, 1 - beta2);
     if (weight_decay != 0) p.mul_(1 - lr * weight_decay);
     auto denominator = ref(v).sqrt().div_(std::sqrt(correction2)).add_(eps);

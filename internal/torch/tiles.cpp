@@ -308,16 +308,16 @@ void run(Out *c, int64_t c_stride, const In *a, int64_t a_stride, const Right &b
 
 bool takes(int64_t rows, int64_t columns) {
   static const bool here = allowed();
-  return here && rows > 0 && columns > 0 && rows % panel == 0 && columns % panel == 0;
+  return here && !composing() && rows > 0 && columns > 0 && rows % panel == 0 && columns % panel == 0;
 }
 
 bool takes(const at::Tensor &w) {
-  return w.device().is_cpu() && w.scalar_type() == at::kBFloat16 && w.dim() == 2 && takes(w.size(0), w.size(1)) &&
+  return ours(w) && w.scalar_type() == at::kBFloat16 && w.dim() == 2 && takes(w.size(0), w.size(1)) &&
          (w.stride(1) == 1 || w.stride(0) == 1);
 }
 
 bool product(at::Tensor &c, const at::Tensor &a, const at::Tensor &b, bool add) {
-  if (!takes(b) || !c.device().is_cpu() || a.dim() != 2) return false;
+  if (!takes(b) || !ours(c) || a.dim() != 2) return false;
   const bool in32 = a.scalar_type() == at::kFloat, out32 = c.scalar_type() == at::kFloat;
   if ((!in32 && a.scalar_type() != at::kBFloat16) || (!out32 && c.scalar_type() != at::kBFloat16) || (in32 && !out32)) return false;
   const int64_t n = a.size(0), k = a.size(1), m = b.size(1);
