@@ -2,12 +2,14 @@ package gguf
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -139,11 +141,18 @@ func (r *reader) string() (string, error) {
 // name reads a key or a tensor's name.
 func (r *reader) name() (string, error) {
 	at := r.at
-	s, err := r.string()
-	if err == nil && (len(s) == 0 || len(s) > maxKeyLength || !utf8.ValidString(s)) {
-		err = fmt.Errorf("at byte %d: %.40q is no name", at, s)
+	n, err := r.uint64()
+	if err != nil {
+		return "", err
 	}
-	return s, err
+	if n > maxKeyLength && n <= uint64(r.size-r.at) { // before so much is read
+		return "", fmt.Errorf("at byte %d: a name of %d bytes, at most %d are read", at, n, maxKeyLength)
+	}
+	b, err := r.bytes(n)
+	if err == nil && (len(b) == 0 || !utf8.Valid(b)) {
+		err = fmt.Errorf("at byte %d: %.40q is no name", at, b)
+	}
+	return string(b), err
 }
 
 func (f *File) read() error {
@@ -326,7 +335,8 @@ func (f *File) readTensor(r *reader) error {
 	return nil
 }
 
-// place finds where the data starts and checks that every tensor of a known type lies inside the file.
+// place finds where the data starts and checks that every tensor of a known type lies inside the file and in no other
+// one: tensors that share their bytes would let a small file describe a huge model.
 func (f *File) place(head int64) error {
 	align := int64(alignment)
 	if v, ok := f.Metadata["general.alignment"]; ok {
@@ -337,7 +347,12 @@ func (f *File) place(head int64) error {
 		align = int64(n)
 	}
 	f.data = (head + align - 1) / align * align
-	for _, t := range f.Tensors {
+	inOrder := slices.SortedStableFunc(slices.Values(f.Tensors), func(a, b TensorInfo) int {
+		return cmp.Compare(a.offset, b.offset)
+	})
+	var before string
+	var end int64 // of the tensor before, in the data
+	for _, t := range inOrder {
 		if _, known := types[t.Type]; !known {
 			continue // Floats refuses it; other tensors of the file may still be read
 		}
@@ -345,9 +360,15 @@ func (f *File) place(head int64) error {
 		if err != nil {
 			return fmt.Errorf("tensor %s: %w", t.Name, err)
 		}
-		if end := f.data + t.offset + size; end > f.size {
-			return fmt.Errorf("tensor %s: ends at byte %d of %d: truncated?", t.Name, end, f.size)
+		if size > f.size-f.data-t.offset { // a sum of the three could overflow
+			return fmt.Errorf("tensor %s: %d bytes from byte %d on, the file has %d: truncated?",
+				t.Name, size, f.data+t.offset, f.size)
 		}
+		if t.offset < end {
+			return fmt.Errorf("tensor %s: starts at byte %d of the data, overlaps %s which ends at %d",
+				t.Name, t.offset, before, end)
+		}
+		before, end = t.Name, t.offset+size
 	}
 	return nil
 }

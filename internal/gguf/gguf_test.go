@@ -222,9 +222,12 @@ func TestOpenRefuses(t *testing.T) {
 		{"many keys", "at most 65536", put(16, 1<<60)},
 		{"long key", "truncated?", put(24, 1<<60)},
 		{"no name", "is no name", put(24, 0)},
+		{"key longer than any", "a name of 65537 bytes, at most 65536", func(b []byte) []byte {
+			return append(put(24, 1<<16+1)(b), make([]byte, 1<<16)...)
+		}},
 		{"value type", "value type 99", func(b []byte) []byte { b[33] = 99; return b }},
 		{"cut head", "truncated?", func(b []byte) []byte { return b[:60] }},
-		{"cut data", "ends at byte", func(b []byte) []byte { return b[:len(b)-20] }},
+		{"cut data", "bytes from byte", func(b []byte) []byte { return b[:len(b)-20] }},
 	} {
 		path := filepath.Join(t.TempDir(), "x.gguf")
 		if err := os.WriteFile(path, tc.edit(good()), 0o644); err != nil {
@@ -239,29 +242,132 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// FuzzOpen: whatever a file holds, reading it ends in a file or an error.
+// headOf returns the head of a file with these tensors at these places of the data.
+func headOf(t testing.TB, tensors []Tensor, offsets ...uint64) []byte {
+	t.Helper()
+	b, err := encodeHead(nil, tensors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := len(magic) + 4 + 8 + 8
+	for i, tensor := range tensors {
+		at += 8 + len(tensor.Name) + 4 + 8*len(tensor.Shape) + 4
+		binary.LittleEndian.PutUint64(b[at:], offsets[i])
+		at += 8
+	}
+	return b
+}
+
+// TestOpenRefusesASizeThatOverflows: 2·(2^30-1)·(2^30+1) float32 are 2^63-8 bytes; with the place where they start, a
+// sum of int64 is negative and thus below any file's size.
+func TestOpenRefusesASizeThatOverflows(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.gguf")
+	head := headOf(t, []Tensor{{"t", F32, []int64{2, 1<<30 - 1, 1<<30 + 1}, nil}}, 0)
+	if err := os.WriteFile(path, append(head, make([]byte, 64)...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := Open(path); err == nil {
+		f.Close()
+		t.Error("opened")
+	} else if !strings.Contains(err.Error(), "x.gguf: tensor t: 9223372036854775800 bytes") {
+		t.Error(err)
+	}
+}
+
+// TestOpenRefusesTensorsThatOverlap: 65,536 tensors over the same megabytes would be gigabytes once they are read.
+func TestOpenRefusesTensorsThatOverlap(t *testing.T) {
+	two := []Tensor{{"a", F32, []int64{8}, nil}, {"b", F32, []int64{8}, nil}}
+	for _, tc := range []struct {
+		offsets []uint64
+		want    string
+	}{
+		{[]uint64{0, 32}, ""},
+		{[]uint64{32, 0}, ""}, // any order
+		{[]uint64{0, 0}, "x.gguf: tensor b: starts at byte 0 of the data, overlaps a which ends at 32"},
+		{[]uint64{31, 0}, "x.gguf: tensor a: starts at byte 31 of the data, overlaps b which ends at 32"},
+	} {
+		path := filepath.Join(t.TempDir(), "x.gguf")
+		if err := os.WriteFile(path, append(headOf(t, two, tc.offsets...), make([]byte, 64)...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open(path)
+		if err == nil {
+			f.Close()
+		}
+		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v: got %v, want %q", tc.offsets, err, tc.want)
+		}
+	}
+}
+
+// FuzzOpen: whatever a file holds, reading it ends in a file or an error. Numbers that were read come back the same
+// when they are written.
 func FuzzOpen(f *testing.F) {
 	b, err := encodeHead([]KV{{"k", []float32{1}}, {"general.alignment", uint32(32)}}, []Tensor{{"t", Q8_0, []int64{1, 32}, nil}})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(append(b, make([]byte, 64)...))
+	all := []Tensor{{"a", F32, []int64{2, 3}, nil}, {"b", F16, []int64{4}, nil}, {"c", BF16, []int64{1, 1, 1, 5}, nil}}
+	f.Add(append(headOf(f, all, 0, 32, 64), make([]byte, 96)...))
+	f.Add(append(headOf(f, []Tensor{{"t", F32, []int64{2, 1<<30 - 1, 1<<30 + 1}, nil}}, 0), make([]byte, 64)...))
+	values, err := encodeHead([]KV{{"a", "text"}, {"b", []string{"x", ""}}, {"c", []int32{-1}}, {"d", true}, {"e", uint64(1)}}, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(values)
+	dir := f.TempDir()
+	path, again := filepath.Join(dir, "x.gguf"), filepath.Join(dir, "again.gguf")
+	// A string of a list is 8 bytes of the file, a header of 16 in a box of 24 in a list that doubles as it grows;
+	// numbers of q8_0 are widened fourfold.
+	const multiple = 100
 	f.Fuzz(func(t *testing.T, b []byte) {
-		path := filepath.Join(t.TempDir(), "x.gguf")
 		if err := os.WriteFile(path, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		// An array of strings has 16 bytes of header for 8 of the file; numbers of q8_0 are widened fourfold.
-		bounded.Run(t, len(b), 100, func() {
+		var tensors []Tensor
+		numbers := map[string][]float32{}
+		bounded.Run(t, len(b), multiple, func() {
 			file, err := Open(path)
 			if err != nil {
+				if !strings.HasPrefix(err.Error(), path+": ") {
+					t.Fatalf("an error without its file: %v", err)
+				}
 				return
 			}
 			defer file.Close()
 			for _, tensor := range file.Tensors {
-				_, _ = file.Floats(tensor.Name)
+				values, err := file.Floats(tensor.Name)
+				if _, known := types[tensor.Type]; known != (err == nil) {
+					t.Fatalf("tensor %s of %s: %v", tensor.Name, tensor.Type, err)
+				}
+				if err != nil {
+					continue
+				}
+				numbers[tensor.Name] = values
+				tensors = append(tensors, Tensor{tensor.Name, F32, tensor.Shape, floats(values...)})
 			}
 		})
+		if len(tensors) == 0 {
+			return
+		}
+		if err := Write(again, nil, tensors); err != nil {
+			t.Fatal(err)
+		}
+		file, err := Open(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		for i, tensor := range file.Tensors {
+			got, err := file.Floats(tensor.Name)
+			same := slices.EqualFunc(got, numbers[tensor.Name], func(a, b float32) bool {
+				return math.Float32bits(a) == math.Float32bits(b)
+			})
+			if err != nil || !same || tensor.Name != tensors[i].Name || !slices.Equal(tensor.Shape, tensors[i].Shape) {
+				t.Fatalf("%+v was %+v, %v", tensor, tensors[i], err)
+			}
+		}
 	})
 }
 
