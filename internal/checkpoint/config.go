@@ -248,6 +248,10 @@ func (c *Config) checkSizes() error {
 	if c.NumAttentionHeads%c.NumKeyValueHeads != 0 {
 		return fmt.Errorf("num_attention_heads: %d is no multiple of num_key_value_heads %d", c.NumAttentionHeads, c.NumKeyValueHeads)
 	}
+	if heads := c.NumAttentionHeads * c.HeadDim; heads > 1<<24 { // a side of q_proj; with hidden_size it would overflow
+		return fmt.Errorf("num_attention_heads: %d of head_dim %d are %d numbers together, at most %d are read",
+			c.NumAttentionHeads, c.HeadDim, heads, 1<<24)
+	}
 	if c.HeadDim%2 != 0 {
 		return fmt.Errorf("head_dim: must be even for rotary positions, got %d", c.HeadDim)
 	}
