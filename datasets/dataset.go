@@ -36,8 +36,13 @@ type Dataset struct {
 	replyWords []int
 }
 
+// maxLine is the longest line that is read, in bytes. The longest row that a Gemma can learn, 131,072 tokens, is half a
+// megabyte of text, or two as input_ids and labels. One word of 8 MiB takes the tokenizer a gigabyte; a file without
+// line ends, taken for a line, would take all memory.
+const maxLine = 8 << 20
+
 // Open reads the JSONL file at path. See the package comment for the forms of a row. Blank lines are skipped;
-// a byte order mark at the start and Windows line ends are read over.
+// a byte order mark at the start and Windows line ends are read over. A line of more than 8 MiB is a problem.
 //
 // Errors: up to 20 problems with their lines, one a line of the message, and how many more there are;
 // errors.Is(err, ErrInvalid) holds for all of them, and errors.Is(err, fs.ErrNotExist) for a file that is not
@@ -69,11 +74,20 @@ func read(path string, f io.Reader, tok Tokenizer, opt Options) (*Dataset, error
 	lines := bufio.NewReaderSize(io.TeeReader(f, hash), 1<<16)
 	rows := 0
 	for n := 1; ; n++ {
-		line, err := lines.ReadBytes('\n')
+		line, length, err := readLine(lines)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, unreadable(path, err)
 		}
 		last := err != nil
+		if length > maxLine {
+			rows++
+			found.add(n, faultf("", "the line has %d bytes, want at most %d in a row: is the file JSONL, one object a line?",
+				length, maxLine))
+			if last {
+				break
+			}
+			continue
+		}
 		if n == 1 {
 			line = bytes.TrimPrefix(line, []byte("\ufeff"))
 		}
@@ -106,6 +120,21 @@ func read(path string, f io.Reader, tok Tokenizer, opt Options) (*Dataset, error
 	}
 	d.SHA256 = hex.EncodeToString(hash.Sum(nil))
 	return d, nil
+}
+
+// readLine returns the next line with its end, and its length; of a line above maxLine only the length.
+func readLine(r *bufio.Reader) (line []byte, length int64, err error) {
+	for {
+		part, err := r.ReadSlice('\n')
+		if length += int64(len(part)); length <= maxLine {
+			line = append(line, part...)
+		} else {
+			line = nil
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return line, length, err
+		}
+	}
 }
 
 // add reads one line, and keeps it or counts it as dropped. An error is the tokenizer's, whatever the line.

@@ -371,6 +371,69 @@ func TestPreview(t *testing.T) {
 	}
 }
 
+// TestHostileLines: what is no row is told by its line, and what only looks odd is read.
+func TestHostileLines(t *testing.T) {
+	const row = `{"text": "fine"}`
+	tok := smallTokenizer(t)
+	want, err := openText(t, tok, row, datasets.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range []string{row + "\n", row + "\r\n", "\ufeff" + row, "\ufeff\r\n\r\n" + row + "\r\n\r\n", "\t " + row + " "} {
+		d, err := openText(t, tok, content, datasets.Options{})
+		if err != nil {
+			t.Errorf("%q: %v", content, err)
+			continue
+		}
+		if diff := cmp.Diff(want.Samples[0].InputIDs, d.Samples[0].InputIDs); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", content, diff)
+		}
+	}
+	escaped, err := openText(t, tok, `{"text": "a\u0000b"}`, datasets.Options{})
+	if err != nil || tok.Decode(escaped.Samples[0].InputIDs) == "" {
+		t.Errorf("a NUL that JSON escapes is text: %v", err)
+	}
+	for _, tc := range []struct {
+		name, content string
+		want          []string
+	}{
+		{"empty", "", []string{"x.jsonl: holds no rows"}},
+		{"byte order mark alone", "\ufeff", []string{"x.jsonl: holds no rows"}},
+		{"byte order mark in the middle", row + "\n\ufeff" + row, []string{"x.jsonl:2: not valid JSON: "}},
+		{"UTF-16", "\xff\xfe{\x00\"\x00", []string{"x.jsonl:1: not UTF-8 text"}},
+		{"cut character", row + "\n{\"text\": \"\xe2\x96\"}", []string{"x.jsonl:2: not UTF-8 text"}},
+		{"surrogate as UTF-8", "{\"text\": \"\xed\xa0\x80\"}", []string{"x.jsonl:1: not UTF-8 text"}},
+		{"NUL", "{\"text\": \"a\x00b\"}", []string{"x.jsonl:1: not valid JSON: "}},
+		{"a sparse file's zeros", row + "\n" + strings.Repeat("\x00", 4096), []string{"x.jsonl:2: not valid JSON: "}},
+		{"key twice", `{"text": "a", "text": "a"}`, []string{`x.jsonl:1: key "text" is given twice`}},
+		{"key twice, once escaped", `{"text": "a", "\u0074ext": "b"}`, []string{`x.jsonl:1: key "text" is given twice`}},
+		{"key twice inside", `{"messages": [{"role": "user", "role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}`,
+			[]string{`x.jsonl:1: messages[0]: key "role" is given twice`}},
+		{"lone carriage returns", row + "\r" + row, []string{"x.jsonl:1: not valid JSON: "}},
+		{"brackets without end", strings.Repeat(`{"text":`, 20000), []string{"x.jsonl:1: not valid JSON: "}},
+		{"a number beyond 64 bits", `{"input_ids": [2, 9223372036854775808]}`, []string{"x.jsonl:1: input_ids[1]: want a token id"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := openText(t, tok, tc.content, datasets.Options{})
+			wantProblem(t, err, tc.want...)
+		})
+	}
+}
+
+// TestLineOf50MB: a line that no model could learn is refused by its length, and without taking memory for it; the
+// lines around it are still looked at.
+func TestLineOf50MB(t *testing.T) {
+	long := `{"text": "` + strings.Repeat("x", 50<<20) + `"}`
+	path := filepath.Join(t.TempDir(), "x.jsonl")
+	if err := os.WriteFile(path, []byte("{\"text\": \"fine\"}\n"+long+"\n{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tok := smallTokenizer(t)
+	var err error
+	bounded.Run(t, len(long), 1, func() { _, err = datasets.Open(path, tok, datasets.Options{MaxLength: 512}) })
+	wantProblem(t, err, fmt.Sprintf("x.jsonl:2: the line has %d bytes, want at most 8388608", len(long)+1), "x.jsonl:3: want ")
+}
+
 // FuzzOpen: any bytes give rows that hold together, or an error that says so, and never a panic.
 func FuzzOpen(f *testing.F) {
 	for _, pattern := range []string{"testdata/*.good.jsonl", "testdata/*.bad.jsonl"} {
