@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"tune/internal/bounded"
 	"tune/internal/safetensors"
@@ -32,7 +35,7 @@ type tensor struct {
 func f32(shape ...int64) tensor { return tensor{dtype: safetensors.F32, shape: shape} }
 
 // write makes the folder and returns its path.
-func (f folder) write(t *testing.T) string {
+func (f folder) write(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	config := []byte(f.raw)
@@ -431,12 +434,9 @@ func FuzzReadConfig(f *testing.F) {
 	})
 }
 
-// FuzzReadWeights: whatever the file of numbers holds, it is refused or fits what the config says.
+// FuzzReadWeights: whatever the file of numbers holds, PEFT's or MLX's, it is refused or fits what the config says. What
+// was read and written comes back the same.
 func FuzzReadWeights(f *testing.F) {
-	config, err := json.Marshal(peftFolder().config)
-	if err != nil {
-		f.Fatal(err)
-	}
 	golden, err := filepath.Glob("../../testdata/golden/*/adapter/adapter_model.safetensors")
 	if err != nil || len(golden) == 0 {
 		f.Fatal(golden, err)
@@ -446,26 +446,58 @@ func FuzzReadWeights(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(b[:min(len(b), 16<<10)])
+		f.Add(b[:min(len(b), 16<<10)], false)
 	}
-	dir := f.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, configFile), config, 0o600); err != nil {
-		f.Fatal(err)
+	read := map[bool]func(string) (*Adapter, error){false: ReadPEFT, true: ReadMLX}
+	write := map[bool]func(*Adapter, string) error{
+		false: func(a *Adapter, dir string) error { return a.WritePEFT(dir, PEFTOptions{Multimodal: a.Multimodal}) },
+		true:  (*Adapter).WriteMLX,
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if err := os.WriteFile(filepath.Join(dir, "adapter_model.safetensors"), b, 0o600); err != nil {
+	dirs := map[bool]string{}
+	for mlx, from := range map[bool]folder{false: peftFolder(), true: mlxFolder()} {
+		dirs[mlx] = from.write(f)
+		b, err := os.ReadFile(filepath.Join(dirs[mlx], from.weights))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, mlx)
+	}
+	again := filepath.Join(f.TempDir(), "again")
+	// A short header is decoded into maps and structs; its error shows a part of it. Numbers of bfloat16 are doubled.
+	const multiple = 500
+	f.Fuzz(func(t *testing.T, b []byte, mlx bool) {
+		path := filepath.Join(dirs[mlx], map[bool]string{false: peftWeights, true: mlxWeights}[mlx])
+		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var a *Adapter
 		var err error
-		bounded.Run(t, len(b), 500, func() { a, err = ReadPEFT(dir) })
+		bounded.Run(t, len(b), multiple, func() { a, err = read[mlx](dirs[mlx]) })
 		if err != nil {
+			if !strings.HasPrefix(err.Error(), path) {
+				t.Fatalf("an error without its file: %v", err)
+			}
 			return
 		}
 		for _, m := range a.Modules {
 			if len(m.A) != m.Rank*m.In || len(m.B) != m.Out*m.Rank {
 				t.Fatalf("%s: %d and %d numbers, rank %d, %d to %d", m.Name, len(m.A), len(m.B), m.Rank, m.In, m.Out)
 			}
+		}
+		if a.check() != nil {
+			return // such as a side of 0
+		}
+		if err := write[mlx](a, again); err != nil {
+			t.Fatal(err)
+		}
+		back, err := read[mlx](again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Bit for bit, since a NaN equals nothing; what says how an adapter came to be may be spelled otherwise.
+		bits := cmp.Comparer(func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) })
+		if diff := cmp.Diff(a.Modules, back.Modules, bits); diff != "" {
+			t.Fatalf("(-read +written):\n%s", diff)
 		}
 	})
 }

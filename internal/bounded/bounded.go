@@ -1,19 +1,29 @@
-// Package bounded holds what reading an input allocates against the input's size, for fuzz tests: a few bytes of a file
-// must not ask for gigabytes.
+// Package bounded holds what reading an input takes against the input's size, for fuzz tests: a few bytes of a file
+// must neither ask for gigabytes nor keep a reader busy for ever.
 package bounded
 
 import (
+	"fmt"
 	"runtime"
 	"testing"
+	"time"
 )
 
-// fixed is what reading may allocate whatever the input: buffers, tables of a library, tests that run beside it.
-const fixed = 32 << 20
+const (
+	// fixed is what reading may allocate whatever the input: buffers, tables of a library, tests that run beside it.
+	fixed = 32 << 20
+	// longest is what reading an input of a fuzz test may take. The inputs are of kilobytes and take milliseconds, so
+	// even a busy machine under the race detector stays far below.
+	longest = 20 * time.Second
+)
 
 // Run calls read, and fails where all that it has allocated, freed since or not, is more than multiple times size bytes
-// and 32 MiB.
+// and 32 MiB. Where read has not come back after 20 seconds Run panics: a fuzzer then keeps the input, while one that
+// waits for ever leaves none.
 func Run(t testing.TB, size, multiple int, read func()) {
 	t.Helper()
+	late := time.AfterFunc(longest, func() { panic(fmt.Sprintf("%d bytes of input keep the reader for %v", size, longest)) })
+	defer late.Stop()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	read()

@@ -412,19 +412,25 @@ func FuzzOpen(f *testing.F) {
 	f.Add(fileOf(`{"__metadata__":{"format":"pt"},"b":{"dtype":"BF16","shape":[1,0],"data_offsets":[0,0]}}`, ""))
 	f.Add(fileOf(`{"a":{}}`, ""))
 	f.Add([]byte{})
+	f.Add(fileOf(`{"__metadata__":{"":"\u0000"},"":{"dtype":"F32","shape":[],"data_offsets":[0,4],"x":[[{}]]}}`, "abcd"))
+	f.Add(fileOf(`{"a":{"dtype":"F64","shape":[9223372036854775807],"data_offsets":[0,-1]}}`, ""))
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		path := filepath.Join(dir, "fuzz.safetensors")
+		path, again := filepath.Join(dir, "fuzz.safetensors"), filepath.Join(dir, "again.safetensors")
 		writeBytes(t, path, b)
 		var file *File
 		var err error
 		// An entry of the header is decoded into a map, a struct and slices.
 		bounded.Run(t, len(b), 200, func() { file, err = Open(path) })
 		if err != nil {
+			if !strings.HasPrefix(err.Error(), path+": ") {
+				t.Fatalf("an error without its file: %v", err)
+			}
 			return
 		}
 		defer file.Close()
 		total := 0
+		var tensors []Tensor
 		for _, name := range file.Names() {
 			info, _ := file.Info(name)
 			data, ok := file.Bytes(name)
@@ -432,9 +438,26 @@ func FuzzOpen(f *testing.F) {
 				t.Fatalf("tensor %q: %+v with %d bytes", name, info, len(data))
 			}
 			total += len(data)
+			tensors = append(tensors, Tensor{name, info.DType, info.Shape, FromBytes(data)})
 		}
 		if total != len(file.data) {
 			t.Fatalf("tensors hold %d bytes, the data %d", total, len(file.data))
+		}
+		if err := Write(again, tensors, file.Metadata()); err != nil {
+			t.Fatal(err)
+		}
+		rewritten := mustOpen(t, again)
+		if !cmp.Equal(rewritten.Names(), file.Names()) || !cmp.Equal(rewritten.Metadata(), file.Metadata()) {
+			t.Fatalf("%q %q was %q %q", rewritten.Names(), rewritten.Metadata(), file.Names(), file.Metadata())
+		}
+		for _, name := range file.Names() {
+			was, _ := file.Info(name)
+			is, _ := rewritten.Info(name)
+			before, _ := file.Bytes(name)
+			after, _ := rewritten.Bytes(name)
+			if is.DType != was.DType || !cmp.Equal(is.Shape, was.Shape) || !bytes.Equal(before, after) {
+				t.Fatalf("tensor %q: %+v was %+v", name, is, was)
+			}
 		}
 	})
 }

@@ -378,6 +378,41 @@ func FuzzOpenModel(f *testing.F) {
 	fuzzOpen(f, OpenModel)
 }
 
+// FuzzReadSettings: whatever stands beside a tokenizer, it is read or refused by the name of its file.
+func FuzzReadSettings(f *testing.F) {
+	for _, name := range []string{"small-gemma2", "small-gemma3"} {
+		b, err := os.ReadFile(filepath.Join("..", "..", "testdata", "tokenizers", name, "tokenizer_config.json"))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, []byte("{}"), []byte(""))
+	}
+	f.Add([]byte(`{"bos_token":{"content":"<s>"},"eos_token":null,"pad_token":[]}`), []byte(`{"chat_template":null}`), []byte("{{ x }}"))
+	f.Add([]byte(`{"chat_template":[{"name":"a","template":"x"},{"name":"default","template":"y"}]}`), []byte(`[]`), []byte(""))
+	f.Add([]byte(`{"chat_template":[{"name":"a"},{"name":1}]}`), []byte(`{"chat_template":{}}`), []byte("\xff"))
+	dir := f.TempDir()
+	paths := []string{filepath.Join(dir, "tokenizer_config.json"), filepath.Join(dir, "chat_template.json"),
+		filepath.Join(dir, "chat_template.jinja")}
+	// The decoder copies a value once for each form that it may have.
+	const multiple = 100
+	f.Fuzz(func(t *testing.T, config, old, jinja []byte) {
+		for i, b := range [][]byte{config, old, jinja} {
+			if err := os.WriteFile(paths[i], b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bounded.Run(t, len(config)+len(old)+len(jinja), multiple, func() {
+			s, err := readSettings(dir)
+			switch {
+			case err != nil && !strings.HasPrefix(err.Error(), dir):
+				t.Fatalf("an error without its file: %v", err)
+			case err == nil && len(jinja) > 0 && s.template.source != string(jinja):
+				t.Fatalf("chat_template.jinja is %q, read %q", jinja, s.template.source)
+			}
+		})
+	})
+}
+
 // fuzzOpen opens whatever comes and, when that works, uses the result.
 func fuzzOpen(f *testing.F, open func(string) (*Tokenizer, error)) {
 	path := filepath.Join(f.TempDir(), "tokenizer")
@@ -390,6 +425,9 @@ func fuzzOpen(f *testing.F, open func(string) (*Tokenizer, error)) {
 		// A piece of a few bytes gets entries in several tables.
 		bounded.Run(t, len(raw), 2000, func() { tk, err = open(path) })
 		if err != nil {
+			if !strings.HasPrefix(err.Error(), path+": ") {
+				t.Fatalf("an error without its file: %v", err)
+			}
 			return
 		}
 		for _, r := range []Reading{Data, SentencePiece, HuggingFace} {
