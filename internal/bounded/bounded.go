@@ -1,9 +1,12 @@
 // Package bounded holds what reading an input takes against the input's size, for fuzz tests: a few bytes of a file
-// must neither ask for gigabytes nor keep a reader busy for ever.
+// must neither ask for gigabytes nor keep a reader busy for ever. Damaged is what a bad disk or a broken download makes
+// of a file, for ordinary tests.
 package bounded
 
 import (
+	"bytes"
 	"fmt"
+	"iter"
 	"runtime"
 	"testing"
 	"time"
@@ -30,5 +33,25 @@ func Run(t testing.TB, size, multiple int, read func()) {
 	runtime.ReadMemStats(&after)
 	if got, most := after.TotalAlloc-before.TotalAlloc, uint64(multiple*size+fixed); got > most {
 		t.Fatalf("%d bytes of input led to allocations of %d, allowed %d times that and %d", size, got, multiple, fixed)
+	}
+}
+
+// Damaged returns copies of a file that are cut short or have one bit turned over, each with what was done to it. The
+// first head bytes, where a file says what it holds, are gone through byte by byte, with another bit each time; the
+// rest at 64 places.
+func Damaged(file []byte, head int) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		step := max(1, (len(file)-head)/64)
+		for at := 0; at < len(file); at++ {
+			if at >= head && (at-head)%step != 0 {
+				continue
+			}
+			flipped := bytes.Clone(file)
+			flipped[at] ^= 1 << (at % 8)
+			if !yield(fmt.Sprintf("cut at byte %d of %d", at, len(file)), bytes.Clone(file[:at])) ||
+				!yield(fmt.Sprintf("bit %d of byte %d turned over", at%8, at), flipped) {
+				return
+			}
+		}
 	}
 }

@@ -70,7 +70,8 @@ func parseModel(raw []byte) (*spModel, error) {
 	if denormalizer.charsmap > 0 {
 		return nil, errors.New("denormalizer_spec: has a character map, want none")
 	}
-	return m, errors.Join(trainer.check(), normalizer.check(), checkPieces(m.plain()))
+	// The first of them, because a file that is cut off has them all.
+	return m, cmp.Or(trainer.check(), normalizer.check(), checkPieces(m.plain()))
 }
 
 // addPiece reads one SentencePiece message.
@@ -88,9 +89,12 @@ func (m *spModel) addPiece(raw []byte) error {
 			p.score = math.Float32frombits(uint32(f.value))
 			return f.expect(wireFixed32)
 		case 3:
-			k, err := pieceKind(f.value)
-			p.kind = k
-			return errors.Join(f.expect(wireVarint), err)
+			if err := f.expect(wireVarint); err != nil {
+				return err
+			}
+			var err error
+			p.kind, err = pieceKind(f.value)
+			return err
 		}
 		return nil
 	})
@@ -127,12 +131,14 @@ func pieceKind(number uint64) (kind, error) {
 
 // trainerSpec holds the training settings that change how a text is read.
 type trainerSpec struct {
+	found        bool
 	modelType    uint64
 	suffix       bool // treat_whitespace_as_suffix
 	byteFallback bool
 }
 
 func (s *trainerSpec) parse(raw []byte, names *specialNames) error {
+	s.found = true
 	err := walkProto(raw, func(f protoField) error {
 		switch f.number {
 		case 3:
@@ -167,6 +173,8 @@ func (s *trainerSpec) parse(raw []byte, names *specialNames) error {
 
 func (s *trainerSpec) check() error {
 	switch {
+	case !s.found: // it stands behind the pieces
+		return errors.New("trainer_spec: is missing: truncated file?")
 	case s.modelType != modelTypeBPE:
 		return fmt.Errorf("trainer_spec.model_type: is %s, want BPE",
 			cmp.Or(modelTypeNames[s.modelType], fmt.Sprint(s.modelType)))

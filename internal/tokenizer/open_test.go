@@ -88,7 +88,7 @@ func TestOpenModelRefuses(t *testing.T) {
 		raw  []byte
 		want string
 	}{
-		{"empty", nil, "trainer_spec.model_type: is UNIGRAM, want BPE"},
+		{"empty", nil, "trainer_spec: is missing: truncated file?"},
 		{"text", []byte("hello world"), "wire type"},
 		{"cut", miniModel()[:100], "the field is cut off"},
 		{"unigram", modelBytes(base, protoVarint(good, 3, 1), gemmaNormalizer()), "model_type: is UNIGRAM, want BPE"},
