@@ -35,6 +35,8 @@ func TestReadConfigRefuses(t *testing.T) {
 		{"layer type of Gemma 2", `{"model_type": "gemma2", "num_hidden_layers": 1, "layer_types": ["chunked"]}`, `layer_types[0]: unknown "chunked"`},
 		{"untied", `{"model_type": "gemma3_text", "tie_word_embeddings": false}`, "tie_word_embeddings false"},
 		{"embedding model", `{"model_type": "gemma3_text", "use_bidirectional_attention": true}`, "use_bidirectional_attention"},
+		{"heads whose product overflows", `{"model_type": "gemma2", "num_attention_heads": 16777216, "num_key_value_heads": 1,
+			"head_dim": 16777216}`, "are 281474976710656 numbers together, at most 16777216"},
 		{"heads", `{"model_type": "gemma3_text", "num_attention_heads": 5, "num_key_value_heads": 2}`, "no multiple"},
 		{"layer types", `{"model_type": "gemma3_text", "num_hidden_layers": 2, "layer_types": ["full_attention"]}`, "1 entries for 2 layers"},
 		{"layer type", `{"model_type": "gemma3_text", "num_hidden_layers": 1, "layer_types": ["chunked"]}`, `layer_types[0]: unknown "chunked"`},
