@@ -1,8 +1,6 @@
 package trainer
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,13 +84,13 @@ type Checkpoint struct {
 	Identity Identity
 }
 
-// path is where the checkpoint behind a step is.
-func (c *Checkpoints) path(step int) string {
+// Path is where the checkpoint behind a step is.
+func (c *Checkpoints) Path(step int) string {
 	return filepath.Join(c.Dir, fmt.Sprintf("%s%06d", folderPrefix, step))
 }
 
-// steps lists the steps that have a checkpoint, lowest first.
-func (c *Checkpoints) steps() ([]int, error) {
+// Steps lists the steps that have a checkpoint, whole or not, lowest first.
+func (c *Checkpoints) Steps() ([]int, error) {
 	entries, err := os.ReadDir(c.Dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -112,7 +110,7 @@ func (c *Checkpoints) steps() ([]int, error) {
 // Newest returns the last checkpoint that is whole and behind no later step than most; damaged are those that were passed
 // over. Errors: [ErrNoCheckpoint].
 func (c *Checkpoints) Newest(most int) (_ *Checkpoint, damaged []Damaged, err error) {
-	steps, err := c.steps()
+	steps, err := c.Steps()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -120,14 +118,14 @@ func (c *Checkpoints) Newest(most int) (_ *Checkpoint, damaged []Damaged, err er
 		if step > most {
 			continue
 		}
-		found, err := readCheckpoint(c.path(step))
+		found, err := readCheckpoint(c.Path(step))
 		if err == nil && found.State.Step != step {
 			err = fmt.Errorf("it is of step %d", found.State.Step)
 		}
 		if err == nil {
 			return found, damaged, nil
 		}
-		damaged = append(damaged, Damaged{c.path(step), err})
+		damaged = append(damaged, Damaged{c.Path(step), err})
 	}
 	return nil, damaged, fmt.Errorf("%s: %w", c.Dir, ErrNoCheckpoint)
 }
@@ -144,7 +142,7 @@ func readCheckpoint(dir string) (*Checkpoint, error) {
 		if !ok || name != filepath.Base(name) || !strings.HasSuffix(line, "\n") {
 			return nil, fmt.Errorf("%s: a line is no hash and name: %.80q", sumsFile, line)
 		}
-		got, err := hashFile(filepath.Join(dir, name))
+		got, _, err := files.SHA256(filepath.Join(dir, name))
 		if err != nil {
 			return nil, err
 		}
@@ -170,12 +168,12 @@ func readCheckpoint(dir string) (*Checkpoint, error) {
 	return &Checkpoint{Path: dir, State: s.State, Identity: s.Identity}, nil
 }
 
-// Differences compares what a checkpoint is of with what there is now, a line for each hash that differs.
-func (c *Checkpoint) Differences(now Identity) []string {
+// Differences compares what something was made from with what there is now, a line for each hash that differs.
+func (was Identity) Differences(now Identity) []string {
 	var lines []string
-	for _, name := range slices.Sorted(keysOf(c.Identity, now)) {
-		if was, is := c.Identity[name], now[name]; was != is {
-			lines = append(lines, fmt.Sprintf("%s: its SHA-256 is %s, was %s", name, short(is), short(was)))
+	for _, name := range slices.Sorted(keysOf(was, now)) {
+		if was[name] != now[name] {
+			lines = append(lines, fmt.Sprintf("%s: its SHA-256 is %s, was %s", name, short(now[name]), short(was[name])))
 		}
 	}
 	return lines
@@ -202,22 +200,9 @@ func short(sum string) string {
 	return fmt.Sprintf("%.12s...", sum)
 }
 
-func hashFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
 // save writes the checkpoint of a state: under another name first, synced, then renamed.
 func (c *Checkpoints) save(s *torch.Scope, l *Learner, state State, base string, at time.Time) (path string, err error) {
-	path = c.path(state.Step)
+	path = c.Path(state.Step)
 	err = files.ReplaceDir(path, func(dir string) error {
 		if l.adapter != nil {
 			if err := l.adapter.Save(s, filepath.Join(dir, "adapter"), base); err != nil {
@@ -266,7 +251,7 @@ func writeSums(dir string) error {
 	}
 	var sums strings.Builder
 	for _, e := range entries {
-		sum, err := hashFile(filepath.Join(dir, e.Name()))
+		sum, _, err := files.SHA256(filepath.Join(dir, e.Name()))
 		if err != nil {
 			return err
 		}
@@ -278,13 +263,13 @@ func writeSums(dir string) error {
 // prune removes what is older than the newest Keep checkpoints, but not the best, and what a process that died while it
 // saved has left.
 func (c *Checkpoints) prune(best int) error {
-	steps, err := c.steps()
+	steps, err := c.Steps()
 	if err != nil {
 		return err
 	}
 	for _, step := range steps[:max(0, len(steps)-c.Keep)] {
 		if step != best {
-			if err := os.RemoveAll(c.path(step)); err != nil {
+			if err := os.RemoveAll(c.Path(step)); err != nil {
 				return fmt.Errorf("remove an old checkpoint: %w", err)
 			}
 		}

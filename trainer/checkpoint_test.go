@@ -166,11 +166,11 @@ func TestDamagedCheckpointIsPassedOver(t *testing.T) {
 	if out := train(t, t.Context(), false, into(c, 2)); out.err != nil {
 		t.Fatal(out.err)
 	}
-	steps, _ := c.steps()
+	steps, _ := c.Steps()
 	if !slices.Equal(steps, []int{4, 6, 8}) {
 		t.Fatalf("checkpoints of steps %v", steps)
 	}
-	entries, err := os.ReadDir(c.path(8))
+	entries, err := os.ReadDir(c.Path(8))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestDamagedCheckpointIsPassedOver(t *testing.T) {
 		t.Errorf("a checkpoint has %v, want the adapter's three files, state, numbers and sums", entries)
 	}
 	for _, e := range entries {
-		path := filepath.Join(c.path(8), e.Name())
+		path := filepath.Join(c.Path(8), e.Name())
 		whole, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -195,7 +195,7 @@ func TestDamagedCheckpointIsPassedOver(t *testing.T) {
 				}
 			}
 			found, damaged, err := c.Newest(1000)
-			if err != nil || found.State.Step != 6 || len(damaged) != 1 || damaged[0].Path != c.path(8) || damaged[0].Err == nil {
+			if err != nil || found.State.Step != 6 || len(damaged) != 1 || damaged[0].Path != c.Path(8) || damaged[0].Err == nil {
 				t.Errorf("%s %s: took %+v, damaged %v, %v", e.Name(), what, found, damaged, err)
 			}
 		}
@@ -225,7 +225,7 @@ func TestTheBestCheckpointStays(t *testing.T) {
 	if out.err != nil || out.Best == nil {
 		t.Fatal(out.err, out.Best)
 	}
-	steps, _ := c.steps()
+	steps, _ := c.Steps()
 	want := []int{out.Best.Step, out.Steps}
 	if out.Best.Step == out.Steps {
 		t.Fatalf("the last step is the best: this run shows nothing: %+v", evaluationsOf(out))
@@ -394,7 +394,7 @@ func TestCheckpointRoundTrip(t *testing.T) {
 				if err != nil || len(damaged) > 0 {
 					rt.Fatal(err, damaged)
 				}
-				if diff := cmp.Diff(state, found.State); diff != "" || len(found.Differences(c.Of)) > 0 {
+				if diff := cmp.Diff(state, found.State); diff != "" || len(found.Identity.Differences(c.Of)) > 0 {
 					rt.Fatalf("(-saved +read):\n%s", diff)
 				}
 				if err := l.restore(s, found); err != nil {

@@ -197,16 +197,18 @@ func (l *loop) evaluateAndSample(ctx context.Context, step int, done PartialEval
 	due := func(every int) bool { return step == 0 || step == l.steps || every > 0 && step%every == 0 }
 	began, before := l.Now(), l.state(step)
 	defer func() { l.summary.Evaluating += l.Now().Sub(began) }()
-
-	if ctx.Err() != nil {
+	stop := func() error {
 		before.Pending = &done
 		return l.interrupted(ctx, before)
+	}
+
+	if ctx.Err() != nil {
+		return stop()
 	}
 	if len(l.Validation) > 0 && due(l.Options.EvalSteps) {
 		var err error
 		if done, err = Evaluate(ctx, l.scope, l.Model, l.Validation, done); errors.Is(err, ErrInterrupted) {
-			before.Pending = &done
-			return l.interrupted(ctx, before)
+			return stop()
 		} else if err != nil {
 			return fmt.Errorf("after step %d: %w", step, err)
 		}
@@ -227,8 +229,7 @@ func (l *loop) evaluateAndSample(ctx context.Context, step int, done PartialEval
 				[]tokenizer.Message{{Role: "user", Content: prompt}}, model.GenerateOptions{MaxNewTokens: l.Sample.MaxNewTokens,
 					Temperature: l.Sample.Temperature, Seed: l.Seed + int64(i)}, nil)
 			if ctx.Err() != nil { // half a reply is none
-				before.Pending = &done
-				return l.interrupted(ctx, before)
+				return stop()
 			}
 			if err != nil {
 				return fmt.Errorf("after step %d: sample %d: %w", step, i+1, err)

@@ -4,13 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sort"
 
 	"tune/datasets"
+	"tune/internal/files"
 	"tune/internal/runstore"
 )
 
@@ -48,26 +47,13 @@ func hashModel(dir string) (string, error) {
 	sort.Strings(names)
 	total := sha256.New()
 	for _, name := range names {
-		sum, _, err := hashFile(name)
+		sum, _, err := files.SHA256(name)
 		if err != nil {
 			return "", err
 		}
 		fmt.Fprintf(total, "%s  %s\n", sum, filepath.Base(name)) // as sha256sum prints it
 	}
 	return hex.EncodeToString(total.Sum(nil)), nil
-}
-
-func hashFile(path string) (sum string, size int64, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if size, err = io.Copy(h, f); err != nil {
-		return "", 0, err
-	}
-	return hex.EncodeToString(h.Sum(nil)), size, nil
 }
 
 func hashBytes(b []byte) string {
@@ -81,7 +67,7 @@ func eachArtifact(kind, dir string, record func(runstore.Artifact) error) error 
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		sum, size, err := hashFile(path)
+		sum, size, err := files.SHA256(path)
 		if err != nil {
 			return err
 		}

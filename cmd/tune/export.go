@@ -637,7 +637,7 @@ func (e *export) record(ctx context.Context) (err error) {
 		return err
 	}
 	for _, path := range e.wrote {
-		sum, size, err := hashFile(path)
+		sum, size, err := files.SHA256(path)
 		if err == nil && filepath.Dir(e.c.String("db")) != "." {
 			path, err = filepath.Abs(path) // paths in the database start at the folder of the run, which this is not
 		}

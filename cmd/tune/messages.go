@@ -125,9 +125,6 @@ func leaveUnrecorded(dir string, messages []message) error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
 	return files.ReplaceFile(filepath.Join(dir, unrecordedFile), func(w io.Writer) error { _, err := w.Write(b.Bytes()); return err })
 }
 

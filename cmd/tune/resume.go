@@ -153,7 +153,7 @@ func interruptedRun(ctx context.Context, store *runstore.Store, cfg *configs.Con
 	settleAs(&same, own)
 	differs := false
 	eachDifference(reflect.ValueOf(*own), reflect.ValueOf(same), "", func(string, any, any) { differs = true })
-	checkpoints, err := filepath.Glob(filepath.Join(checkpointDir(filepath.Join(cfg.Output.Dir, run.ID)), "checkpoint-*"))
+	checkpoints, err := checkpointsOf(filepath.Join(cfg.Output.Dir, run.ID)).Steps()
 	if err != nil || differs || len(checkpoints) == 0 {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"tune/internal/files"
 	"tune/internal/machine"
 )
 
@@ -142,10 +143,12 @@ func (p *process) workerOfProc() int {
 
 // outcome is what a run has come to, without what another try cannot repeat.
 type outcome struct {
-	Status, Error string
-	Steps         []struct {
-		Step, Tokens, TargetTokens int
-		Loss, GradNorm             json.Number
+	ID, Status, Error string
+	Steps             []struct {
+		Step, Tokens int
+		TargetTokens int         `json:"target_tokens"`
+		Loss         json.Number `json:"loss"`
+		GradNorm     json.Number `json:"grad_norm"`
 	}
 	Evaluations []struct {
 		Step int
@@ -156,7 +159,6 @@ type outcome struct {
 		Reply string
 	}
 	Events []struct{ Kind, Message string }
-	id     string
 	sum    string // of the adapter
 }
 
@@ -168,45 +170,29 @@ func outcomeOf(t *testing.T, dir, ref string) (o outcome) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, err.(*exec.ExitError).Stderr)
 	}
-	var raw struct {
-		ID, Status, Error string
-		Steps             []struct {
-			Step         int
-			Tokens       int
-			TargetTokens int         `json:"target_tokens"`
-			Loss         json.Number `json:"loss"`
-			GradNorm     json.Number `json:"grad_norm"`
-		}
-		Evaluations []struct {
-			Step int
-			Loss json.Number
-		}
-		Samples []struct {
-			Step  int
-			Reply string
-		}
-		Events []struct{ Kind, Message string }
-	}
-	if err := json.Unmarshal(b, &raw); err != nil {
+	if err := json.Unmarshal(b, &o); err != nil {
 		t.Fatalf("%v\n%s", err, b)
-	}
-	o.id, o.Status, o.Error, o.Evaluations, o.Samples, o.Events = raw.ID, raw.Status, raw.Error, raw.Evaluations, raw.Samples, raw.Events
-	for _, s := range raw.Steps {
-		o.Steps = append(o.Steps, struct {
-			Step, Tokens, TargetTokens int
-			Loss, GradNorm             json.Number
-		}{s.Step, s.Tokens, s.TargetTokens, s.Loss, s.GradNorm})
 	}
 	if o.Status == "done" {
 		where := "runs"
 		if _, err := os.Stat(filepath.Join(dir, "disk")); err == nil {
 			where = "disk/runs"
 		}
-		if o.sum, _, err = hashFile(filepath.Join(dir, where, raw.ID, "adapter", "adapter_model.safetensors")); err != nil {
+		if o.sum, _, err = files.SHA256(filepath.Join(dir, where, o.ID, "adapter", "adapter_model.safetensors")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return o
+}
+
+// neverStopped is what the run of interruptible comes to when nothing stops it.
+func neverStopped(t *testing.T) outcome {
+	t.Helper()
+	dir := project(t, interruptible)
+	if p := begin(t, dir, nil, "run", "kept.yaml"); p.end() != 0 {
+		t.Fatal(p.stderr.String())
+	}
+	return outcomeOf(t, dir, "last")
 }
 
 // same fails where two runs differ in a number, a word or the adapter.
@@ -239,13 +225,14 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	base := project(t, interruptible)
+	want := neverStopped(t)
+	timed := project(t, interruptible)
 	began := time.Now()
-	if p := begin(t, base, nil, "run", "kept.yaml"); p.end() != 0 {
+	if p := begin(t, timed, nil, "run", "kept.yaml"); p.end() != 0 {
 		t.Fatal(p.stderr.String())
 	}
 	whole := time.Since(began)
-	want := outcomeOf(t, base, "last")
+	same(t, "once more", outcomeOf(t, timed, "last"), want)
 	if len(want.Steps) != 30 || len(want.Evaluations) != 9 {
 		t.Fatalf("%d steps, %d evaluations", len(want.Steps), len(want.Evaluations))
 	}
@@ -310,11 +297,7 @@ func alive(pid int) bool {
 // TestSignals: the first Ctrl-C or SIGTERM ends a run after a step, with a checkpoint and a word on how to go on; a second at
 // once. What comes after either is the run that was never stopped.
 func TestSignals(t *testing.T) {
-	base := project(t, interruptible)
-	if p := begin(t, base, nil, "run", "kept.yaml"); p.end() != 0 {
-		t.Fatal(p.stderr.String())
-	}
-	want := outcomeOf(t, base, "last")
+	want := neverStopped(t)
 	for name, tc := range map[string]struct {
 		signals []syscall.Signal
 		group   bool // as a terminal does, which sends them to all of its processes
@@ -348,7 +331,7 @@ func TestSignals(t *testing.T) {
 			if code != exitFailure || got.Status != "interrupted" || len(got.Steps) < 4 || len(got.Steps) == 30 {
 				t.Fatalf("exit code %d, %s after %d steps\n%s", code, got.Status, len(got.Steps), p.stderr.String())
 			}
-			for _, says := range []string{"interrupted", "tune: hint: tune resume " + got.id} {
+			for _, says := range []string{"interrupted", "tune: hint: tune resume " + got.ID} {
 				if !strings.Contains(p.stderr.String(), says) {
 					t.Errorf("stderr does not say %q:\n%s", says, p.stderr.String())
 				}
@@ -357,7 +340,7 @@ func TestSignals(t *testing.T) {
 			if again.end() != 0 || !strings.Contains(again.stderr.String(), "of this config was interrupted after step") {
 				t.Fatal(again.stderr.String())
 			}
-			same(t, name, outcomeOf(t, dir, got.id), want)
+			same(t, name, outcomeOf(t, dir, got.ID), want)
 		})
 	}
 }
@@ -399,18 +382,18 @@ func TestWhatHasChangedIsRefused(t *testing.T) {
 		if err := os.WriteFile(path, now, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		p := begin(t, dir, nil, append([]string{"resume", run.id}, tc.args...)...)
+		p := begin(t, dir, nil, append([]string{"resume", run.ID}, tc.args...)...)
 		if code := p.end(); code != exitBadInput || !matches(tc.says, p.stderr.String()) {
 			t.Errorf("%s: exit code %d\n%s", tc.file, code, p.stderr.String())
 		}
 		if err := os.WriteFile(path, was, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got := outcomeOf(t, dir, run.id); len(got.Steps) != len(run.Steps) {
+		if got := outcomeOf(t, dir, run.ID); len(got.Steps) != len(run.Steps) {
 			t.Errorf("%s: %d steps are recorded, were %d", tc.file, len(got.Steps), len(run.Steps))
 		}
 	}
-	for _, args := range [][]string{{"resume", run.id, "kept.yaml"}, {"resume", run.id}} {
+	for _, args := range [][]string{{"resume", run.ID, "kept.yaml"}, {"resume", run.ID}} {
 		p := begin(t, dir, nil, args...)
 		code := p.end()
 		if len(args) == 3 && code != 0 {
@@ -430,8 +413,8 @@ func TestFreshBeginsAnew(t *testing.T) {
 		if p.end() != 0 {
 			t.Fatal(p.stderr.String())
 		}
-		if got := outcomeOf(t, dir, "last"); got.id == run.id || len(got.Steps) != 30 {
-			t.Errorf("%v: run %s with %d steps", args, got.id, len(got.Steps))
+		if got := outcomeOf(t, dir, "last"); got.ID == run.ID || len(got.Steps) != 30 {
+			t.Errorf("%v: run %s with %d steps", args, got.ID, len(got.Steps))
 		}
 	}
 }
@@ -439,7 +422,7 @@ func TestFreshBeginsAnew(t *testing.T) {
 // TestDamagedCheckpointIsToldLoudly: the run goes on from the one before, or from the beginning, with a warning.
 func TestDamagedCheckpointIsToldLoudly(t *testing.T) {
 	dir, run := stopped(t)
-	found, err := filepath.Glob(filepath.Join(dir, "runs", run.id, "checkpoints", "checkpoint-*", "training.safetensors"))
+	found, err := filepath.Glob(filepath.Join(dir, "runs", run.ID, "checkpoints", "checkpoint-*", "training.safetensors"))
 	if err != nil || len(found) == 0 {
 		t.Fatal(found, err)
 	}
@@ -456,11 +439,7 @@ func TestDamagedCheckpointIsToldLoudly(t *testing.T) {
 	if p.end() != 0 || !matches(`warning: runs/.*/checkpoint-\d+ is damaged and was passed over: training\.safetensors: its SHA-256 is`, p.stderr.String()) {
 		t.Fatal(p.stderr.String())
 	}
-	base := project(t, interruptible)
-	if p := begin(t, base, nil, "run", "kept.yaml"); p.end() != 0 {
-		t.Fatal(p.stderr.String())
-	}
-	same(t, "from the checkpoint before", outcomeOf(t, dir, "last"), outcomeOf(t, base, "last"))
+	same(t, "from the checkpoint before", outcomeOf(t, dir, "last"), neverStopped(t))
 }
 
 // TestWorkerDeathIsRecorded: how it died, and when there are no retries left the run has failed.
@@ -569,5 +548,14 @@ func TestWatermarks(t *testing.T) {
 	own := func(name string) string { return map[string]string{"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.0"}[name] }
 	if got := watermarks(own); got != nil {
 		t.Errorf("the user's own are overwritten: %v", got)
+	}
+}
+
+// TestRunFolderIsForItsOwnerAlone: checkpoints and state say what people have trained on.
+func TestRunFolderIsForItsOwnerAlone(t *testing.T) {
+	dir, run := stopped(t)
+	info, err := os.Stat(filepath.Join(dir, "runs", run.ID))
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 }

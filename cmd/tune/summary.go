@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"sort"
 	"strings"
 	"time"
@@ -28,7 +27,7 @@ func (r *session) printSummary(wall time.Duration) {
 		line("stopped", "early: %d evaluations in a row were no better than the best", r.cfg.Train.Patience)
 	}
 	if best := sum.Best; best != nil && best.Step != sum.Steps {
-		line("best", "%.4f in validation after step %d: %s", best.Loss, best.Step, filepath.Join(checkpointDir(r.dir), fmt.Sprintf("checkpoint-%06d", best.Step)))
+		line("best", "%.4f in validation after step %d: %s", best.Loss, best.Step, checkpointsOf(r.dir).Path(best.Step))
 	}
 	if len(sum.FellBack) > 0 {
 		line("on the CPU", "%s has no kernel for MPS and ran on the CPU; libtorch names the first such operator only", sum.FellBack[0])

@@ -264,18 +264,14 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 			r.ending, ended = *m.End, true
 		case r.failed != nil: // nothing more is recorded, and a checkpoint must not claim that it is
 		case m.Sync != 0:
-			if err := r.store.Sync(context.WithoutCancel(ctx)); err != nil {
-				r.failed = err
-				w.tell("stop")
-				w.closeCommands()
-			} else {
+			if r.failed = r.store.Sync(context.WithoutCancel(ctx)); r.failed == nil {
 				w.tell(fmt.Sprintf("synced %d", m.Sync))
 			}
 		default:
-			if r.failed = r.record(ctx, m); r.failed != nil {
-				w.tell("stop")
-				w.closeCommands() // so that it waits for no answer
-			}
+			r.failed = r.record(ctx, m)
+		}
+		if r.failed != nil {
+			w.closeCommands() // it stops as one that is alone, and waits for no answer
 		}
 	}
 	w.closeCommands()

@@ -68,9 +68,9 @@ func serveOrder(commands io.Reader, messages io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("tune worker: its config: %w", err)
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	w := &worker{order: o, cfg: cfg, row: o.Run, dir: filepath.Join(cfg.Output.Dir, o.Run.ID), began: time.Now(), err: os.Stderr,
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w := &worker{order: o, cfg: cfg, dir: filepath.Join(cfg.Output.Dir, o.Run.ID), began: time.Now(), err: os.Stderr,
 		messages: gob.NewEncoder(messages), synced: make(chan int64, 1)}
 	go w.listen(lines, cancel)
 
@@ -86,7 +86,6 @@ func serveOrder(commands io.Reader, messages io.Writer) error {
 type worker struct {
 	order
 	cfg      *configs.Config
-	row      runstore.Run
 	dir      string // where the run's files go
 	plan     *planReport
 	model    *foundModel // the base model
@@ -106,20 +105,20 @@ type worker struct {
 }
 
 // listen follows the supervisor's commands until there is no supervisor.
-func (w *worker) listen(lines *bufio.Reader, cancel context.CancelCauseFunc) {
+func (w *worker) listen(lines *bufio.Reader, stop func()) {
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			w.lock.Lock()
 			w.orphaned = true
 			w.lock.Unlock()
-			cancel(errSupervisorGone)
+			stop()
 			close(w.synced)
 			return
 		}
 		switch word, number, _ := strings.Cut(strings.TrimSpace(line), " "); word {
 		case "stop":
-			cancel(trainer.ErrInterrupted)
+			stop()
 		case "synced":
 			if n, err := strconv.ParseInt(number, 10, 64); err == nil {
 				w.synced <- n // which Sync waits for, also when the run is to stop
@@ -254,8 +253,9 @@ func (w *worker) work(ctx context.Context) error {
 			trainer.Steps(batcher.BatchesPerEpoch(), cfg.Train)); err != nil {
 			return err
 		}
-		job.Checkpoints = &trainer.Checkpoints{Dir: checkpointDir(w.dir), Keep: cfg.Checkpoint.Keep, Of: trainer.Identity{
-			"config": w.row.ConfigSHA256, "model.path": h.model, "data.train": h.train, "data.validation": h.validation}}
+		job.Checkpoints = checkpointsOf(w.dir)
+		job.Checkpoints.Keep = cfg.Checkpoint.Keep
+		job.Checkpoints.Of = trainer.Identity{"config": w.Run.ConfigSHA256, "model.path": h.model, "data.train": h.train, "data.validation": h.validation}
 		if job.Resume, err = w.resumePoint(ctx, job.Checkpoints); err != nil {
 			return err
 		}
@@ -278,17 +278,18 @@ func (w *worker) work(ctx context.Context) error {
 	})
 }
 
-// checkpointDir is where a run's checkpoints are.
-func checkpointDir(dir string) string { return filepath.Join(dir, "checkpoints") }
+// checkpointsOf are those in a run's folder.
+func checkpointsOf(dir string) *trainer.Checkpoints {
+	return &trainer.Checkpoints{Dir: filepath.Join(dir, "checkpoints")}
+}
 
 // sameAsBefore refuses to go on with a run whose files have changed since it began.
 func (w *worker) sameAsBefore(h hashSet) error {
 	if !w.Resume {
 		return nil
 	}
-	was := trainer.Checkpoint{Identity: trainer.Identity{"model.path": w.row.ModelSHA256, "data.train": w.row.DataTrainSHA256,
-		"data.validation": w.row.DataValidationSHA256}}
-	if w.row.ModelSHA256 == "" { // it was stopped before it had read them
+	was := trainer.Identity{"model.path": w.Run.ModelSHA256, "data.train": w.Run.DataTrainSHA256, "data.validation": w.Run.DataValidationSHA256}
+	if w.Run.ModelSHA256 == "" { // it was stopped before it had read them
 		return nil
 	}
 	paths := map[string]string{"model.path": w.cfg.Model.Path, "data.train": w.cfg.Data.Train, "data.validation": w.cfg.Data.Validation}
@@ -320,7 +321,7 @@ func (w *worker) resumePoint(ctx context.Context, c *trainer.Checkpoints) (*trai
 	if err != nil {
 		return nil, err
 	}
-	if lines := found.Differences(c.Of); len(lines) > 0 {
+	if lines := found.Identity.Differences(c.Of); len(lines) > 0 {
 		return nil, badInput{fmt.Errorf("%s is of another run: %s", found.Path, strings.Join(lines, "; ")), ""}
 	}
 	return found, nil
@@ -333,13 +334,13 @@ func (w *worker) findModel(ctx context.Context) (err error) {
 	if err != nil || w.model.commit == "" {
 		return w.whileFetching(ctx, err)
 	}
-	w.row.ModelRevision = w.model.commit
+	w.Run.ModelRevision = w.model.commit
 	return w.tellRow() // now: what fails from here on fails with this model
 }
 
 // tellRow sends the run's row as it is known now.
 func (w *worker) tellRow() error {
-	row := w.row
+	row := w.Run
 	return w.send(message{Run: &row})
 }
 
@@ -371,7 +372,7 @@ func (w *worker) predict(ctx context.Context, device torch.Device, rows, validat
 	if err := w.settled(ctx); err != nil {
 		return err
 	}
-	w.row.PredictedPeakMemoryBytes, w.row.PredictedSeconds = w.plan.PeakBytes, runstore.Real(w.plan.Seconds)
+	w.Run.PredictedPeakMemoryBytes, w.Run.PredictedSeconds = w.plan.PeakBytes, runstore.Real(w.plan.Seconds)
 	if w.plan.Fits {
 		return nil
 	}
@@ -392,7 +393,7 @@ func (w *worker) settled(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.row.Config, w.row.ConfigSHA256 = string(config), hashBytes(config)
+	w.Run.Config, w.Run.ConfigSHA256 = string(config), hashBytes(config)
 	return w.RecordEvent(ctx, trainer.Event{Level: trainer.Info, Kind: "checkpointing", Message: text})
 }
 
@@ -417,16 +418,16 @@ func (w *worker) warn(ctx context.Context, kind, message string) error {
 // describe completes the row with what loading has shown.
 func (w *worker) describe(h hashSet, device torch.Device, dtype torch.DType, adapter *adapters.Adapter, total int64,
 	rows, validation *datasets.Dataset, steps int) error {
-	w.row.ModelSHA256, w.row.DataTrainSHA256, w.row.DataValidationSHA256 = h.model, h.train, h.validation
-	w.row.Device, w.row.DeviceName, w.row.DType, w.row.Threads = device.String(), device.Name(), dtype.String(), torch.Threads()
-	w.row.TotalSteps, w.row.TotalParameters, w.row.TrainableParameters = int64(steps), total, total
+	w.Run.ModelSHA256, w.Run.DataTrainSHA256, w.Run.DataValidationSHA256 = h.model, h.train, h.validation
+	w.Run.Device, w.Run.DeviceName, w.Run.DType, w.Run.Threads = device.String(), device.Name(), dtype.String(), torch.Threads()
+	w.Run.TotalSteps, w.Run.TotalParameters, w.Run.TrainableParameters = int64(steps), total, total
 	if adapter != nil {
-		w.row.TrainableParameters = adapter.Parameters()
-		w.row.LoRARank, w.row.LoRAAlpha = adapter.Config.Rank, runstore.Real(adapter.Config.Alpha) // those of lora.from, where it decides
+		w.Run.TrainableParameters = adapter.Parameters()
+		w.Run.LoRARank, w.Run.LoRAAlpha = adapter.Config.Rank, runstore.Real(adapter.Config.Alpha) // those of lora.from, where it decides
 	}
-	w.row.TrainRows = int64(len(rows.Samples))
+	w.Run.TrainRows = int64(len(rows.Samples))
 	if validation != nil {
-		w.row.ValidationRows = int64(len(validation.Samples))
+		w.Run.ValidationRows = int64(len(validation.Samples))
 	}
 	return w.tellRow()
 }

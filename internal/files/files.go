@@ -3,6 +3,8 @@ package files
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -117,4 +119,18 @@ func syncPath(path string) error {
 		return err
 	}
 	return nil
+}
+
+// SHA256 returns the hash of a file, in hexadecimal, and its size in bytes.
+func SHA256(path string) (sum string, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if size, err = io.Copy(h, f); err != nil {
+		return "", 0, err
+	}
+	return hex.EncodeToString(h.Sum(nil)), size, nil
 }

@@ -16,10 +16,10 @@ func TestAFullDiskIsAClearErrorAndLosesNothing(t *testing.T) {
 		t.Skip("only root can mount a disk as small as this needs")
 	}
 	disk := t.TempDir()
-	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=512k"); err != nil {
+	if err := mountSmall(disk); err != nil {
 		t.Skipf("this container cannot mount a disk: %v", err)
 	}
-	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	t.Cleanup(func() { unmount(disk) })
 	path := filepath.Join(disk, "runs.db")
 	s, err := Open(path)
 	if err != nil {
