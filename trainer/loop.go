@@ -241,6 +241,9 @@ func (l *loop) evaluateAndSample(ctx context.Context, step int, done PartialEval
 			}
 		}
 	}
+	if err := l.reportWarnings(ctx, step); err != nil {
+		return fmt.Errorf("after step %d: record: %w", step, err)
+	}
 	if l.best != nil && l.best.Step == step {
 		return l.save(ctx, l.state(step)) // the best so far is kept, whatever comes
 	}
@@ -351,18 +354,28 @@ func (l *loop) count(m StepMetrics) {
 	sum.DevicePeak = max(sum.DevicePeak, m.DevicePeakBytes, m.DeviceMemoryBytes)
 }
 
-// reportOddities records what is worth a look after a step: warnings of libtorch, such as an operator that fell back from
-// MPS to the CPU, a loss far above the last ones, and weights that the first step has not moved.
-func (l *loop) reportOddities(ctx context.Context, m StepMetrics) error {
+// reportWarnings records what libtorch has warned of, such as an operator that fell back from MPS to the CPU.
+func (l *loop) reportWarnings(ctx context.Context, step int) error {
 	for _, message := range torch.Warnings() {
-		e := Event{Step: m.Step, Level: Warning, Kind: "libtorch", Message: message}
+		e := Event{Step: step, Level: Warning, Kind: "libtorch", Message: message}
 		if operator := fellBack(message); operator != "" {
 			e.Kind = MPSFallback
-			l.summary.FellBack = append(l.summary.FellBack, operator)
+			if !slices.Contains(l.summary.FellBack, operator) { // a process that goes on is told again
+				l.summary.FellBack = append(l.summary.FellBack, operator)
+			}
 		}
 		if err := l.Recorder.RecordEvent(ctx, e); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// reportOddities records what is worth a look after a step: warnings of libtorch, a loss far above the last ones, and
+// weights that the first step has not moved.
+func (l *loop) reportOddities(ctx context.Context, m StepMetrics) error {
+	if err := l.reportWarnings(ctx, m.Step); err != nil {
+		return err
 	}
 	if mean, spike := spikes(l.recent, m.Loss); spike {
 		text := fmt.Sprintf("the loss of step %d is %.4f, of the %d steps before %.4f on average", m.Step, m.Loss, len(l.recent), mean)
@@ -389,7 +402,7 @@ func (l *loop) reportOddities(ctx context.Context, m StepMetrics) error {
 }
 
 // fellBack returns the operator that a warning says has run on the CPU in place of an Apple GPU, which libtorch allows with
-// PYTORCH_ENABLE_MPS_FALLBACK; "" for any other warning. libtorch warns of the first one in a process alone.
+// PYTORCH_ENABLE_MPS_FALLBACK; "" for any other warning.
 func fellBack(warning string) string {
 	before, _, found := strings.Cut(warning, "' is not currently supported on the MPS backend and will fall back to run on the CPU")
 	if !found {

@@ -22,6 +22,9 @@ func main() { os.Exit(run(context.Background(), os.Args, os.Stdout, os.Stderr)) 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	out := &output{w: stdout}
 	return report(stderr, catch(func() error {
+		if err := keepToBudget(os.Getenv, os.Setenv); err != nil {
+			return err
+		}
 		app := newApp(out, stderr)
 		args, err := arrange(app, args)
 		if err != nil {

@@ -30,7 +30,7 @@ func (r *session) printSummary(wall time.Duration) {
 		line("best", "%.4f in validation after step %d: %s", best.Loss, best.Step, checkpointsOf(r.dir).Path(best.Step))
 	}
 	if len(sum.FellBack) > 0 {
-		line("on the CPU", "%s has no kernel for MPS and ran on the CPU; libtorch names the first such operator only", sum.FellBack[0])
+		line("on the CPU", "without a kernel for MPS: %s", strings.Join(sum.FellBack, ", "))
 	}
 	if t := sum.Training.Seconds(); t > 0 {
 		line("speed", "%.0f tokens/s, %s a step", float64(sum.Tokens)/t, chart.FormatDuration(t/float64(max(1, sum.Steps))))

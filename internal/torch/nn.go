@@ -19,7 +19,8 @@ func (s *Scope) RMSNorm(x, w Tensor, eps float64) Tensor {
 	return s.Local(func(s *Scope) Tensor {
 		x32 := s.Cast(x, wide)
 		gain := s.AddScalar(s.Cast(w, wide), 1)
-		if HasRMSNorm() && s.ready("rms_norm", x32, gain) {
+		// On MPS the plain form, whose kernels are all known.
+		if HasRMSNorm() && x.Device() != MPS && !composing && s.ready("rms_norm", x32, gain) {
 			return s.Cast(s.adopt("rms_norm", C.tune_rms_norm(x32.shim(), gain.shim(), C.double(eps)), x, w), dtype)
 		}
 		inverse := s.Rsqrt(s.AddScalar(s.MeanLast(s.Square(x32)), eps)) // (..., 1)

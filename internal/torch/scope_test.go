@@ -262,7 +262,7 @@ func TestSeedAndGeneratorState(t *testing.T) {
 func TestWarningsAreCollected(t *testing.T) {
 	Warnings()
 	inScope(t, func(s *Scope) error {
-		warn("look here")
+		warn("look here", false)
 		return nil
 	})
 	if got := Warnings(); len(got) != 1 || !strings.Contains(got[0], "look here") {
@@ -270,6 +270,31 @@ func TestWarningsAreCollected(t *testing.T) {
 	}
 	if got := Warnings(); len(got) != 0 {
 		t.Errorf("taken twice: %q", got)
+	}
+}
+
+// TestEveryFallbackIsTold: libtorch names the first operator that falls back from MPS to the CPU and no other, where it is not
+// asked for more.
+func TestEveryFallbackIsTold(t *testing.T) {
+	Warnings()
+	t.Setenv("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+	inScope(t, func(s *Scope) error {
+		for _, text := range []string{"first operator", "second operator", "first operator"} {
+			warn(text, true)
+		}
+		return nil
+	})
+	if got := Warnings(); len(got) != 2 || !strings.Contains(got[0], "first") || !strings.Contains(got[1], "second") {
+		t.Errorf("got %q, want each of the two once", got)
+	}
+	os.Unsetenv("PYTORCH_ENABLE_MPS_FALLBACK") // as before the test, to which Setenv returns
+	inScope(t, func(s *Scope) error {
+		warn("third operator", true)
+		warn("fourth operator", true)
+		return nil
+	})
+	if got := Warnings(); len(got) > 1 {
+		t.Errorf("without fallback: %q, want what libtorch says by itself", got)
 	}
 }
 

@@ -7,10 +7,12 @@
 #include <ATen/detail/MPSHooksInterface.h>
 #endif
 
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <mutex>
 #include <string>
+#include <unordered_set>
 
 #if defined(__APPLE__)
 #include <mach/mach.h>
@@ -60,8 +62,14 @@ class Collector : public c10::WarningHandler {
 #endif
   void add(const std::string &message) {
     std::lock_guard<std::mutex> hold(lock_);
+    if (each_once_ && !seen_.insert(message).second) return;
     // A warning in a loop must not grow without end; the oldest say the most.
     if (queue_.size() < 1000) queue_.push_back(message);
+  }
+  // What libtorch says once in a process it then says each time, and here each text is kept once.
+  void each_once(bool yes) {
+    std::lock_guard<std::mutex> hold(lock_);
+    each_once_ = yes;
   }
   char *next() {
     std::lock_guard<std::mutex> hold(lock_);
@@ -74,6 +82,8 @@ class Collector : public c10::WarningHandler {
  private:
   std::mutex lock_;
   std::deque<std::string> queue_;
+  bool each_once_ = false;
+  std::unordered_set<std::string> seen_;
 };
 
 // Never destroyed: libtorch may warn from a thread that outlives main.
@@ -93,7 +103,8 @@ int tune_device_available(int device) {
     switch (device) {
       case TUNE_CPU: return 1;
       case TUNE_CUDA: return at::hasCUDA() && torch::cuda::is_available();
-      case TUNE_MPS: return at::hasMPS();
+      // Before 2.0 there is no generator for it whose state could be kept, and much of it is wrong.
+      case TUNE_MPS: return TUNE_TORCH >= 200 && at::hasMPS();
     }
     return 0;
   });
@@ -123,7 +134,12 @@ void tune_device_name(int device, char *out, int size) {
 int tune_bfloat16_is_fast(int device) {
   switch (device) {
     case TUNE_CUDA: return 1;
-    case TUNE_MPS: return 1;
+#if TUNE_TORCH >= 203
+    case TUNE_MPS:  // before macOS 14 Metal has none at all
+      return guard(0, [&]() -> int { return at::detail::getMPSHooks().isOnMacOSorNewer(14, 0); });
+#else
+    case TUNE_MPS: return 0;
+#endif
   }
 #if defined(__x86_64__)
   // Without these instructions libtorch converts every product through float32, several times slower.
@@ -388,10 +404,15 @@ void tune_set_generator_state(int device, tune_tensor state) {
 
 void tune_install_warning_handler(void) {
 #if TUNE_TORCH >= 200
-  c10::WarningUtils::set_warning_handler(&collector());
+  namespace warning = c10::WarningUtils;
 #else
-  c10::Warning::set_warning_handler(&collector());
+  namespace warning = c10::Warning;
 #endif
+  warning::set_warning_handler(&collector());
+  // Of the operators that fall back from MPS to the CPU libtorch names only the first, by a warning that comes once.
+  const bool each = getenv("PYTORCH_ENABLE_MPS_FALLBACK") != nullptr;
+  collector().each_once(each);
+  warning::set_warnAlways(each);
 }
 
 char *tune_next_warning(void) { return collector().next(); }
@@ -414,8 +435,14 @@ void tune_throw(int kind) {
   });
 }
 
-void tune_warn(const char *message) {
-  guard_void([&] { TORCH_WARN(message); });
+void tune_warn(const char *message, int once) {
+  guard_void([&] {
+    if (once) {
+      TORCH_WARN_ONCE(message);
+    } else {
+      TORCH_WARN(message);
+    }
+  });
 }
 
 }  // extern "C"

@@ -66,7 +66,7 @@ char *tune_last_error(void);
 const char *tune_libtorch_version(void);
 // For tests of the error convention and of the warning handler.
 void tune_throw(int kind);
-void tune_warn(const char *message);
+void tune_warn(const char *message, int once);
 
 #ifdef __cplusplus
 }
