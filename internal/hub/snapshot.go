@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"tune/internal/filelock"
 )
 
 // Event is what a Snapshot tells while it works: how far it is, or something that people should know.
@@ -304,7 +306,7 @@ func (d *download) obtain(ctx context.Context, f remoteFile) error {
 		return nil
 	}
 	lockFile := filepath.Join(d.Cache, ".locks", filepath.Base(d.root), f.hash+".lock")
-	unlock, err := lock(ctx, lockFile, func() {
+	unlock, err := filelock.Take(ctx, lockFile, func() {
 		d.note(fmt.Sprintf("waiting for another download of %s to end", f.place))
 	})
 	if err != nil {

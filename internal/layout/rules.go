@@ -15,7 +15,7 @@ var rules = []rule{
 		may: []string{"trainer", "adapters", "datasets", "configs", "internal/model", "internal/torch",
 			"internal/checkpoint", "internal/adapterfile", "internal/gguf", "internal/plan", "internal/tokenizer",
 			"internal/safetensors", "internal/dashboard", "internal/runstore", "internal/chart", "internal/machine",
-			"internal/files", "internal/hub"},
+			"internal/files", "internal/filelock", "internal/hub"},
 		libs: []string{"github.com/urfave/cli", "github.com/schollz/progressbar", "golang.org/x/term",
 			"golang.org/x/sys"},
 		torch: true,
@@ -59,9 +59,10 @@ var rules = []rule{
 	{pkg: "internal/runstore", may: []string{"internal/machine"}, libs: []string{"github.com/mattn/go-sqlite3"}},
 	{pkg: "internal/chart", libs: []string{"gonum.org/v1/plot", "golang.org/x/image"}},
 	{pkg: "internal/machine", libs: []string{"golang.org/x/sys"}},
-	{pkg: "internal/hub", libs: []string{"golang.org/x/sys"}},
+	{pkg: "internal/hub", may: []string{"internal/filelock"}, libs: []string{"golang.org/x/sys"}},
 	{pkg: "internal/hub/hubtest"},
 	{pkg: "internal/files"},
+	{pkg: "internal/filelock", libs: []string{"golang.org/x/sys"}},
 	{pkg: "internal/layout"},
 }
 

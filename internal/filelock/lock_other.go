@@ -1,5 +1,5 @@
 //go:build !unix || solaris || aix
 
-package hub
+package filelock
 
 func tryLock(string) (unlock func(), err error) { return nil, errNoLocks }

@@ -1,4 +1,5 @@
-package hub
+// Package filelock lets one process at a time, of those that ask, do what they must not do together.
+package filelock
 
 import (
 	"context"
@@ -20,9 +21,10 @@ const (
 	deadAfter = 60 * time.Second
 )
 
-// lock waits until nobody else, in this process or another, holds the lock file at path. waiting is called once if
-// there is a wait. The file stays where it is: others may be waiting for it.
-func lock(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
+// Take waits until nobody else, in this process or another, holds the lock file at path. waiting is called once if
+// there is a wait. The file stays where it is: others may be waiting for it. A process that dies holds nothing.
+// Errors: those of the file system, and the cause of ctx's end.
+func Take(ctx context.Context, path string, waiting func()) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}

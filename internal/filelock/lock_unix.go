@@ -1,6 +1,6 @@
 //go:build unix && !solaris && !aix
 
-package hub
+package filelock
 
 import (
 	"errors"
