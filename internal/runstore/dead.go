@@ -17,9 +17,9 @@ const (
 // withoutAWord begins the error of a run that [Store.EndDeadRuns] has ended.
 const withoutAWord = "its process ended without a word"
 
-// dead reports whether a run that is running in the file is so no longer, as far as one can tell.
+// dead reports whether a run that is running or queued in the file is so no longer, as far as one can tell.
 func (s *Store) dead(r *RunSummary) bool {
-	if r.Status != Running {
+	if r.Status != Running && r.Status != Queued {
 		return false
 	}
 	// A clock that was set back leaves signs of life in the future: they say as little as old ones.
@@ -44,11 +44,11 @@ func (s *Store) ownMark() string {
 	return mark
 }
 
-// EndDeadRuns sets the runs to interrupted that are running in the file and whose process has died. Call it before
+// EndDeadRuns sets the runs to interrupted that are running or queued in the file and whose process has died. Call it before
 // reading. A file that cannot be written, or that another program holds, stays as it is: [RunSummary.Stale] shows
 // what would have been written, and any error shows itself when the file is read.
 func (s *Store) EndDeadRuns(ctx context.Context) {
-	running, err := s.summaries(ctx, false, "status='running'", -1)
+	running, err := s.summaries(ctx, false, "status IN ('running', 'queued')", -1)
 	if err != nil {
 		return
 	}
@@ -69,14 +69,20 @@ func (s *Store) EndDeadRuns(ctx context.Context) {
 		defer w.Close()
 	}
 	for _, r := range dead {
-		reason := fmt.Sprintf("%s; last sign of life %s", withoutAWord, r.LastSeenAt.UTC().Format("2006-01-02 15:04:05 MST"))
-		// Only while the row is as it was read: another process may have taken the run up since.
-		if _, err := w.exec(ctx, "end run "+r.ID, `UPDATE runs SET status='interrupted', error=?, ended_at=?
-			WHERE id=? AND status='running' AND pid IS ? AND process=? AND heartbeat_at IS ?`, reason,
-			utc{&r.LastSeenAt}, r.ID, maybe[int]{&r.PID}, r.Process, utc{&r.HeartbeatAt}); err != nil {
+		if w.EndDeadRun(ctx, &r) != nil {
 			return
 		}
 	}
+}
+
+// EndDeadRun sets one run to interrupted whose process has died, as the caller can tell. A run that another process has
+// taken up since r was read stays as it is.
+func (s *Store) EndDeadRun(ctx context.Context, r *RunSummary) error {
+	reason := fmt.Sprintf("%s; last sign of life %s", withoutAWord, r.LastSeenAt.UTC().Format("2006-01-02 15:04:05 MST"))
+	_, err := s.exec(ctx, "end run "+r.ID, `UPDATE runs SET status='interrupted', error=?, ended_at=?
+		WHERE id=? AND status=? AND pid IS ? AND process=? AND heartbeat_at IS ?`, reason,
+		utc{&r.LastSeenAt}, r.ID, string(r.Status), maybe[int]{&r.PID}, r.Process, utc{&r.HeartbeatAt})
+	return err
 }
 
 // silentLock is how long EndDeadRuns of a reader waits for a writer, which is at work for microseconds.

@@ -1,6 +1,7 @@
 package runstore
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -111,8 +112,12 @@ func TestAReaderEndsDeadRuns(t *testing.T) {
 			if got.Status != tc.want || got.Stale != (tc.want == Running) {
 				t.Errorf("%s, stale %v, want %s", got.Status, got.Stale, tc.want)
 			}
-			if b, err := r.Run(ctx, "b"); err != nil || b.Status != Queued {
-				t.Errorf("a queued run is %s, %v", b.Status, err)
+			queued := tc.want
+			if queued == Running {
+				queued = Queued
+			}
+			if b, err := r.Run(ctx, "b"); err != nil || b.Status != queued {
+				t.Errorf("the queued run of a dead process is %s, %v, want %s", b.Status, err, queued)
 			}
 		})
 	}
@@ -153,5 +158,40 @@ func TestEndDeadRunsLeavesARunThatWasTakenUpSince(t *testing.T) {
 	s.EndDeadRuns(ctx)
 	if r, err := s.Run(ctx, "a"); err != nil || r.Status != Running {
 		t.Errorf("%s, %v, want running", r.Status, err)
+	}
+}
+
+// TestOneOfTwoTakesARunUp: of processes that go on with one run at the same moment one does, however they look first.
+func TestOneOfTwoTakesARunUp(t *testing.T) {
+	s, ctx := newStore(t), t.Context()
+	must(t, s.CreateRun(ctx, Run{ID: "a"}), s.StartRun(ctx, "a"))
+	dead, err := s.Run(ctx, "a")
+	must(t, err)
+	const processes = 8
+	starts := make(chan error, processes)
+	for range processes {
+		other, err := Open(s.Path())
+		must(t, err)
+		t.Cleanup(func() { other.Close() })
+		other.now = func() time.Time { return noon.Add(time.Minute) }
+		go func() {
+			seen := dead // all have seen the same
+			if err := other.EndDeadRun(ctx, &seen); err != nil {
+				starts <- err
+				return
+			}
+			starts <- other.StartRun(ctx, "a")
+		}()
+	}
+	started := 0
+	for range processes {
+		if err := <-starts; err == nil {
+			started++
+		} else if !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), "is running, as process ") {
+			t.Errorf("%v, want ErrRunning", err)
+		}
+	}
+	if started != 1 {
+		t.Errorf("%d of %d took the run up, want 1", started, processes)
 	}
 }

@@ -14,6 +14,8 @@ var (
 	ErrNoDatabase = errors.New("no such database")
 	// ErrNotFound says that no run has this id, name or prefix.
 	ErrNotFound = errors.New("no such run")
+	// ErrRunning says that another process trains the run.
+	ErrRunning = errors.New("is running")
 	// ErrNewer says that the file was written by a tune with a later schema.
 	ErrNewer = errors.New("made by a newer tune")
 	// ErrForeign says that the file is a SQLite database of another program.

@@ -89,29 +89,6 @@ func TestAFileThatMayNotGrowKeepsWhatItHas(t *testing.T) {
 	keeps(t, path, len(lines)-1)
 }
 
-func TestAFullDiskKeepsWhatItHas(t *testing.T) {
-	dir := t.TempDir()
-	if err := mountSmall(dir); err != nil {
-		t.Skipf("no small disk can be mounted: %v", err)
-	}
-	t.Cleanup(func() { unmount(dir) })
-	path := filepath.Join(dir, "runs.db")
-	s, err := Open(path)
-	must(t, err, s.CreateRun(t.Context(), Run{ID: "a"}), s.StartRun(t.Context(), "a"))
-	steps := 0
-	for ; err == nil && steps < 100000; steps++ {
-		err = s.RecordStep(t.Context(), "a", Step{Step: int64(steps + 1), Loss: 1})
-	}
-	steps--
-	if !errors.Is(err, ErrFull) {
-		t.Fatalf("after %d steps: %v, want ErrFull", steps, err)
-	}
-	if r, err := s.Run(t.Context(), "a"); err != nil || r.StepsDone != int64(steps) {
-		t.Errorf("%d steps, %v, want %d", r.StepsDone, err, steps)
-	}
-	s.Close() // what it cannot move into the file stays in the log
-	keeps(t, path, steps)
-}
 
 // keeps fails when a database is not sound or has lost steps.
 func keeps(t *testing.T, path string, steps int) {

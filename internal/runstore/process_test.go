@@ -52,6 +52,15 @@ func writeSteps(path string) error {
 	if err != nil {
 		return err
 	}
+	r, err := s.Run(ctx, "a")
+	if err != nil {
+		return err
+	}
+	if r.Status == Running { // the process before this one was killed
+		if err := s.EndDeadRun(ctx, &r); err != nil {
+			return err
+		}
+	}
 	if err := s.StartRun(ctx, "a"); err != nil {
 		return err
 	}

@@ -17,8 +17,8 @@ type Status string
 
 // The life of a run. A run that is running in the file may have died: see [RunSummary.Stale].
 const (
-	Queued      Status = "queued"      // the row exists, training has not begun
-	Running     Status = "running"     // its process was alive at heartbeat_at
+	Queued      Status = "queued"      // the row exists, training has not begun; its process was alive at heartbeat_at
+	Running     Status = "running"     // the same, and training
 	Done        Status = "done"        // all steps made, results saved
 	Failed      Status = "failed"      // ended by an error
 	Diverged    Status = "diverged"    // ended by a loss that is not finite
@@ -207,7 +207,7 @@ func slug(name string) string {
 	return s
 }
 
-// CreateRun writes the row of a run, queued. Fields that are not known yet come later, by [Store.UpdateRun].
+// CreateRun writes the row of a run, queued by this process. Fields that are not known yet come later, by [Store.UpdateRun].
 // Errors: an id that is empty or taken.
 func (s *Store) CreateRun(ctx context.Context, r Run) error {
 	doing := "create run " + r.ID
@@ -218,7 +218,10 @@ func (s *Store) CreateRun(ctx context.Context, r Run) error {
 	if r.CreatedAt.IsZero() {
 		r.CreatedAt = s.now()
 	}
-	columns := append(r.description(), column{"status", text[Status]{&r.Status}}, column{"created_at", utc{&r.CreatedAt}})
+	r.PID, r.Host, r.Process, r.HeartbeatAt = os.Getpid(), s.host, s.ownMark(), r.CreatedAt
+	columns := append(r.description(), column{"status", text[Status]{&r.Status}}, column{"created_at", utc{&r.CreatedAt}},
+		column{"pid", maybe[int]{&r.PID}}, column{"host", text[string]{&r.Host}}, column{"process", text[string]{&r.Process}},
+		column{"heartbeat_at", utc{&r.HeartbeatAt}})
 	_, err := s.exec(ctx, doing, insert("runs", names(columns)), values(columns)...)
 	if e, ok := errors.AsType[sqlite3.Error](err); ok && e.ExtendedCode == sqlite3.ErrConstraintPrimaryKey {
 		return s.explain(doing, errors.New("a run with this id exists"))
@@ -236,13 +239,21 @@ func (s *Store) UpdateRun(ctx context.Context, r Run) error {
 }
 
 // StartRun marks the run as running in this process. A run that had ended is taken up again: its earlier ending
-// is cleared and started_at kept; [Store.NoteResume] counts it. Errors: [ErrNotFound].
+// is cleared and started_at kept; [Store.NoteResume] counts it. Of processes that start one run at the same moment one
+// does. Errors: [ErrNotFound]; [ErrRunning], also where the run's process is dead and [Store.EndDeadRun] has not said so.
 func (s *Store) StartRun(ctx context.Context, id string) error {
-	now, mark := s.now(), s.ownMark()
-	return s.change(ctx, "start run "+id, `UPDATE runs SET status='running', pid=?2, heartbeat_at=?3,
+	now, mark, doing := s.now(), s.ownMark(), "start run "+id
+	n, err := s.exec(ctx, doing, `UPDATE runs SET status='running', pid=?2, heartbeat_at=?3,
 		started_at=coalesce(started_at, ?3), ended_at=NULL, error='', host=?4, process=?5, attempts=coalesce(attempts, 1),
 		wall_seconds=NULL, load_seconds=NULL, train_seconds=NULL, evaluate_seconds=NULL, save_seconds=NULL
-		WHERE id=?1`, id, os.Getpid(), utc{&now}, s.host, mark)
+		WHERE id=?1 AND status<>'running'`, id, os.Getpid(), utc{&now}, s.host, mark)
+	if err != nil || n > 0 {
+		return err
+	}
+	if r, err := s.Run(ctx, id); err == nil && r.ID == id {
+		return s.explain(doing, fmt.Errorf("%w, as process %d of %s", ErrRunning, r.PID, r.Host))
+	}
+	return s.explain(doing, ErrNotFound)
 }
 
 // Heartbeat says that the run is alive. Call it every few seconds while nothing else is recorded; a step counts

@@ -75,6 +75,7 @@ func TestARunFromCreationToItsEnd(t *testing.T) {
 	}
 	nan := Real(math.NaN())
 	want.Status, want.CreatedAt = Queued, noon
+	want.PID, want.Host, want.Process, want.HeartbeatAt, want.LastSeenAt = os.Getpid(), s.host, s.ownMark(), noon, noon
 	seconds(nan, nan, nan, nan, nan)
 	want.FirstLoss, want.LastLoss, want.StepSeconds, want.TokensPerSecond = nan, nan, nan, nan
 	want.FirstValidationLoss, want.LastValidationLoss, want.BestValidationLoss = nan, nan, nan
@@ -442,6 +443,7 @@ func TestRunFindsWhatIsMeant(t *testing.T) {
 		t.Errorf("ambiguous prefix: %v, want %s", err, want)
 	}
 
+	must(t, s.StartRun(ctx, "20261121-110000-bluey-bbb"))
 	for _, tc := range []struct {
 		name   string
 		filter Filter
@@ -455,7 +457,6 @@ func TestRunFindsWhatIsMeant(t *testing.T) {
 		{"since", Filter{Since: noon.Add(2 * time.Hour).In(time.FixedZone("", -3600))}, "ddd ccc"},
 		{"model", Filter{ModelPath: "none"}, ""},
 	} {
-		must(t, s.StartRun(ctx, "20261121-110000-bluey-bbb"))
 		runs, err := s.Runs(ctx, tc.filter)
 		must(t, err)
 		var got []string
