@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -407,4 +408,65 @@ func tinyConfigOf(t *testing.T, vocabulary int) string {
 		t.Fatal("tinyConfig has no vocab_size of 8000")
 	}
 	return text
+}
+
+// TestTokenIsNowhere: the Hub's token is in nothing that a run prints, records or leaves, whether the Hub takes it or not, and
+// also where the Hub's own answer repeats it.
+func TestTokenIsNowhere(t *testing.T) {
+	files, err := pocketFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := filepath.Abs("../../datasets/bluey/train.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const token = "hf_SecretOfTheOwner"
+	for _, tc := range []struct {
+		name   string
+		set    func(*hubtest.Server)
+		code   int
+		status string
+	}{
+		{"taken", func(s *hubtest.Server) { s.Gated = token }, 0, "done"},
+		{"not let in", func(s *hubtest.Server) { s.Gated = "hf_other" }, exitBadInput, "failed"},
+		{"unknown", func(s *hubtest.Server) { s.Known = "hf_other" }, exitBadInput, "failed"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newTestHub(t)
+			s.Add("org/pocket", "main", files)
+			hubEnvironment(t, s)
+			t.Setenv("HF_TOKEN", token)
+			tc.set(s)
+			dir := t.TempDir()
+			t.Chdir(dir)
+			config := "model: {path: org/pocket, dtype: float32}\ndevice: cpu\ndata: {train: " + data + "}\ntrain: {max_steps: 1}\n"
+			if err := os.WriteFile("run.yaml", []byte(config), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			code, stdout, stderr := tune(t, "run", "run.yaml")
+			_, shown, _ := tune(t, "runs", "show", "last", "--json")
+			if code != tc.code || !strings.Contains(shown, `"status": "`+tc.status+`"`) {
+				t.Fatalf("exit code %d, want %d\n%s%s%s", code, tc.code, stdout, stderr, shown)
+			}
+			if strings.Contains(stdout+stderr+shown, token) {
+				t.Errorf("printed:\n%s%s%s", stdout, stderr, shown)
+			}
+			found := 0
+			err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+				if err != nil || e.IsDir() {
+					return err
+				}
+				found++
+				b, err := os.ReadFile(path)
+				if bytes.Contains(b, []byte(token)) {
+					t.Errorf("%s has the token", path)
+				}
+				return err
+			})
+			if err != nil || found < 2 {
+				t.Errorf("%d files looked at, %v", found, err)
+			}
+		})
+	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -251,9 +252,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			_ = syscall.Kill(worker, syscall.SIGKILL)
 		}
 		code := p.end()
-		for tries := 0; alive(worker) && tries < 600; tries++ { // one that is alone saves a checkpoint first
-			time.Sleep(100 * time.Millisecond)
-		}
+		// A worker that is alone may still be saving its checkpoint: what goes on waits for it.
 		if _, err := os.Stat(filepath.Join(dir, "runs.db")); err != nil {
 			t.Logf("%s: before there was a database", what)
 			continue
@@ -280,18 +279,6 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Logf("%s: %d steps were recorded, status %s", what, len(before.Steps), before.Status)
 		same(t, what, after2, want)
 	}
-}
-
-func alive(pid int) bool {
-	if pid == 0 {
-		return false
-	}
-	// A process whose parent is gone is reaped by the system; where the reaper sleeps it stays a zombie.
-	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
-		_, rest, _ := strings.Cut(string(b), ") ")
-		return !strings.HasPrefix(rest, "Z")
-	}
-	return syscall.Kill(pid, 0) == nil
 }
 
 // TestSignals: the first Ctrl-C or SIGTERM ends a run after a step, with a checkpoint and a word on how to go on; a second at
@@ -540,15 +527,68 @@ func TestTwoRunsShareADatabase(t *testing.T) {
 	same(t, "two at the same time", outcomeOf(t, dir, "one"), outcomeOf(t, dir, "two"))
 }
 
-func TestWatermarks(t *testing.T) {
-	none := func(string) string { return "" }
-	if got := watermarks(none); len(got) != 2 || !strings.HasSuffix(got[0], "HIGH_WATERMARK_RATIO=1.0") || !strings.HasSuffix(got[1], "LOW_WATERMARK_RATIO=0.9") {
-		t.Errorf("got %v", got)
+// TestOneOfTwoResumes: of two that go on with a run at the same moment one does, and the other says why not.
+func TestOneOfTwoResumes(t *testing.T) {
+	dir, run := stopped(t)
+	both := []*process{begin(t, dir, nil, "resume", run.ID), begin(t, dir, nil, "resume", run.ID)}
+	codes := map[int]int{}
+	for _, p := range both {
+		code := p.end()
+		codes[code]++
+		if code != 0 && !matches(`^tune: error: .*run `+run.ID+`:? is (running, as process \d+|done)`, p.stderr.String()) {
+			t.Errorf("exit code %d: %s", code, p.stderr.String())
+		}
 	}
-	own := func(name string) string { return map[string]string{"PYTORCH_MPS_HIGH_WATERMARK_RATIO": "0.0"}[name] }
-	if got := watermarks(own); got != nil {
-		t.Errorf("the user's own are overwritten: %v", got)
+	if codes[0] != 1 || codes[exitBadInput] != 1 {
+		t.Errorf("exit codes %v, want one 0 and one %d", codes, exitBadInput)
 	}
+	same(t, "one of two", outcomeOf(t, dir, run.ID), neverStopped(t))
+}
+
+// TestLockedDatabaseEndsTheRun: another program that holds runs.db and does not let go costs a run its going on, and nothing else.
+func TestLockedDatabaseEndsTheRun(t *testing.T) {
+	dir := project(t, interruptible)
+	release, released := make(chan struct{}), make(chan error)
+	held := false
+	p := begin(t, dir, func(_ *process, line string) {
+		if held || !strings.HasPrefix(line, "step 4  validation") {
+			return
+		}
+		held = true
+		db, err := sql.Open("sqlite3", filepath.Join(dir, "runs.db")+"?_txlock=immediate")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		tx, err := db.Begin()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		go func() {
+			<-release
+			released <- errors.Join(tx.Rollback(), db.Close())
+		}()
+	}, "run", "kept.yaml")
+	code := p.end()
+	if !held {
+		t.Fatal(p.stderr.String())
+	}
+	close(release)
+	if err := <-released; err != nil {
+		t.Fatal(err)
+	}
+	if says := p.stderr.String(); code != exitFailure || !matches(`tune: error: run .*runs\.db: .*locked by another program`, says) {
+		t.Fatalf("exit code %d: %s", code, says)
+	}
+	got := outcomeOf(t, dir, "last")
+	if len(got.Steps) < 4 {
+		t.Errorf("%d steps are recorded", len(got.Steps))
+	}
+	if again := begin(t, dir, nil, "resume", "last"); again.end() != 0 {
+		t.Fatal(again.stderr.String())
+	}
+	same(t, "locked", outcomeOf(t, dir, "last"), neverStopped(t))
 }
 
 // TestRunFolderIsForItsOwnerAlone: checkpoints and state say what people have trained on.

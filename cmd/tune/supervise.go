@@ -22,6 +22,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"tune/configs"
+	"tune/internal/filelock"
 	"tune/internal/machine"
 	"tune/internal/runstore"
 	"tune/trainer"
@@ -62,34 +63,72 @@ func (r *session) start(ctx context.Context) error {
 	return r.supervise(ctx, false)
 }
 
-// resume goes on with a run that has a row.
+// resume goes on with a run that has a row, and that no process is at, as the row says or the caller has seen.
 func (r *session) resume(ctx context.Context, run runstore.RunSummary) error {
-	r.row, r.dir, r.lastStep = run.Run, filepath.Join(r.cfg.Output.Dir, run.ID), int(run.StepsDone)
-	if err := takeUnrecorded(r.dir, func(m message) error { return r.record(ctx, m) }); err != nil {
-		return fmt.Errorf("run %s: what its last process could not record: %w", r.row.ID, err)
+	r.row, r.dir, r.lastStep, r.best = run.Run, filepath.Join(r.cfg.Output.Dir, run.ID), int(run.StepsDone), run.Run.BestValidationLoss
+	if !run.Status.Ended() {
+		if err := r.store.EndDeadRun(ctx, &run); err != nil {
+			return err
+		}
 	}
-	r.best = run.Run.BestValidationLoss
-	samples, err := r.store.Samples(ctx, run.ID)
+	return r.supervise(ctx, true)
+}
+
+// takeOver brings what the run's earlier processes have left: what could not be recorded, and the samples, of which those
+// before training are not made again.
+func (r *session) takeOver(ctx context.Context) error {
+	// A worker whose supervisor was killed finishes its step and leaves what it has made.
+	unlock, err := lockRun(ctx, r.dir, func() { r.out.line("waiting for the run's earlier process, which is saving a checkpoint") })
 	if err != nil {
 		return err
 	}
-	for _, s := range samples { // those before training are not made again
+	defer unlock()
+	if err := takeUnrecorded(r.dir, func(m message) error { return r.record(ctx, m) }); err != nil {
+		return fmt.Errorf("what its last process could not record: %w", err)
+	}
+	samples, err := r.store.Samples(ctx, r.row.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range samples {
 		sample := trainer.SampleText{Step: int(s.Step), Index: s.PromptIndex, Prompt: s.Prompt, Reply: s.Reply}
 		if s.Step == 0 {
 			r.before[s.PromptIndex] = sample
 		}
 		r.after[s.PromptIndex] = sample
 	}
-	return r.supervise(ctx, true)
+	return nil
+}
+
+// lockRun makes this process the only one at a run's folder; waiting is called where another one is.
+func lockRun(ctx context.Context, dir string, waiting func()) (unlock func(), err error) {
+	if err := makeRunDir(dir); err != nil {
+		return nil, fmt.Errorf("output.dir: %w", err)
+	}
+	path := filepath.Join(dir, ".lock")
+	release, err := filelock.Take(ctx, path, waiting)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = os.Remove(path); release() }, nil
 }
 
 // supervise has a worker train, another one where that is worth a try, and writes how it ended, whatever happens.
 func (r *session) supervise(ctx context.Context, resume bool) error {
-	if err := r.store.StartRun(ctx, r.row.ID); err != nil {
+	if err := r.store.StartRun(ctx, r.row.ID); errors.Is(err, runstore.ErrRunning) {
+		return badInput{err, "stop it first: Ctrl-C, or kill that process"}
+	} else if err != nil {
 		return err
 	}
 	stopBeating := r.heartbeat(ctx)
-	err := catch(func() error { return r.work(ctx, resume) })
+	err := catch(func() error {
+		if resume {
+			if err := r.takeOver(ctx); err != nil {
+				return err
+			}
+		}
+		return r.work(ctx, resume)
+	})
 	stopBeating()
 	r.out.closeBar()
 	finish := runstore.Finish{Status: statusOf(err), WallSeconds: seconds(time.Since(r.began)), LoadSeconds: seconds(r.Loading),
@@ -231,7 +270,6 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 	cmd.Args[0] = "tune" // by which name the tests' own binary is tune as well
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.Env = append(append(os.Environ(), workerVariable+"=1"), r.out.screen.environment()...)
-	cmd.Env = append(cmd.Env, watermarks(os.Getenv)...)
 	tail := &tailWriter{}
 	cmd.Stderr = io.MultiWriter(r.out.err, tail)
 	commands, err := cmd.StdinPipe()
@@ -287,17 +325,6 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 	}
 	return &death{state: cmd.ProcessState, why: waited, step: r.lastStep, killed: stop.killed(), lines: tail.lines(),
 		spared: kills >= 0 && oomKills() == kills}, nil
-}
-
-// watermarks returns what keeps libtorch within the memory that macOS recommends for an Apple GPU, which is also what a plan
-// reckons with: by itself it takes 1.7 times that, and the machine swaps. They have to be there before libtorch is loaded.
-// Who has set one of them knows better.
-func watermarks(getenv func(string) string) []string {
-	const high, low = "PYTORCH_MPS_HIGH_WATERMARK_RATIO", "PYTORCH_MPS_LOW_WATERMARK_RATIO"
-	if getenv(high) != "" || getenv(low) != "" {
-		return nil
-	}
-	return []string{high + "=1.0", low + "=0.9"}
 }
 
 // record puts a message where it belongs: into the database, and on the screen.

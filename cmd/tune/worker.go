@@ -253,14 +253,16 @@ func (w *worker) work(ctx context.Context) error {
 			trainer.Steps(batcher.BatchesPerEpoch(), cfg.Train)); err != nil {
 			return err
 		}
+		unlock, err := lockRun(ctx, w.dir, func() { fmt.Fprintln(w.err, "waiting for the run's earlier process to end") })
+		if err != nil {
+			return err
+		}
+		defer unlock()
 		job.Checkpoints = checkpointsOf(w.dir)
 		job.Checkpoints.Keep = cfg.Checkpoint.Keep
 		job.Checkpoints.Of = trainer.Identity{"config": w.Run.ConfigSHA256, "model.path": h.model, "data.train": h.train, "data.validation": h.validation}
 		if job.Resume, err = w.resumePoint(ctx, job.Checkpoints); err != nil {
 			return err
-		}
-		if err := makeRunDir(w.dir); err != nil {
-			return fmt.Errorf("output.dir: %w", err)
 		}
 		w.loading = time.Since(w.began)
 		start := &started{Plan: w.plan}
