@@ -89,7 +89,6 @@ func TestAFileThatMayNotGrowKeepsWhatItHas(t *testing.T) {
 	keeps(t, path, len(lines)-1)
 }
 
-
 // keeps fails when a database is not sound or has lost steps.
 func keeps(t *testing.T, path string, steps int) {
 	t.Helper()
