@@ -527,6 +527,35 @@ func TestTwoRunsShareADatabase(t *testing.T) {
 	same(t, "two at the same time", outcomeOf(t, dir, "one"), outcomeOf(t, dir, "two"))
 }
 
+// TestWallTimeAddsUp: that of a run is the time of all its processes.
+func TestWallTimeAddsUp(t *testing.T) {
+	dir, run := stopped(t)
+	read := func() (wall, load float64) {
+		cmd := exec.Command("tune", "runs", "show", run.ID, "--json")
+		cmd.Dir = dir
+		b, err := cmd.Output()
+		var r struct {
+			Wall float64 `json:"wall_seconds"`
+			Load float64 `json:"load_seconds"`
+		}
+		if err = errors.Join(err, json.Unmarshal(b, &r)); err != nil {
+			t.Fatal(err)
+		}
+		return r.Wall, r.Load
+	}
+	wall, load := read()
+	time.Sleep(time.Second) // which is none of the run's
+	began := time.Now()
+	if p := begin(t, dir, nil, "resume", "last"); p.end() != 0 {
+		t.Fatal(p.stderr.String())
+	}
+	took := time.Since(began).Seconds()
+	wall2, load2 := read()
+	if wall2 <= wall || wall2 > wall+took || load2 <= load {
+		t.Errorf("wall %.3f s and then %.3f s after %.3f s more, load %.3f s and then %.3f s", wall, wall2, took, load, load2)
+	}
+}
+
 // TestOneOfTwoResumes: of two that go on with a run at the same moment one does, and the other says why not.
 func TestOneOfTwoResumes(t *testing.T) {
 	dir, run := stopped(t)

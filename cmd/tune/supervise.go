@@ -37,7 +37,8 @@ type session struct {
 	out      *console
 	dir      string // where the run's files go
 	began    time.Time
-	before   map[int]trainer.SampleText // by prompt
+	earlier  struct{ wall, load float64 } // seconds of the processes before this one
+	before   map[int]trainer.SampleText   // by prompt
 	after    map[int]trainer.SampleText
 	ending                 // the last worker's last message
 	lastStep int           // that is recorded
@@ -66,6 +67,12 @@ func (r *session) start(ctx context.Context) error {
 // resume goes on with a run that has a row, and that no process is at, as the row says or the caller has seen.
 func (r *session) resume(ctx context.Context, run runstore.RunSummary) error {
 	r.row, r.dir, r.lastStep, r.best = run.Run, filepath.Join(r.cfg.Output.Dir, run.ID), int(run.StepsDone), run.Run.BestValidationLoss
+	if wall := wallSeconds(&run, time.Now()); !math.IsNaN(wall) {
+		r.earlier.wall = wall
+	}
+	if run.LoadSeconds.Finite() {
+		r.earlier.load = float64(run.LoadSeconds)
+	}
 	if !run.Status.Ended() {
 		if err := r.store.EndDeadRun(ctx, &run); err != nil {
 			return err
@@ -131,7 +138,8 @@ func (r *session) supervise(ctx context.Context, resume bool) error {
 	})
 	stopBeating()
 	r.out.closeBar()
-	finish := runstore.Finish{Status: statusOf(err), WallSeconds: seconds(time.Since(r.began)), LoadSeconds: seconds(r.Loading),
+	finish := runstore.Finish{Status: statusOf(err), WallSeconds: runstore.Real(r.earlier.wall) + seconds(time.Since(r.began)),
+		LoadSeconds:  runstore.Real(r.earlier.load) + seconds(r.Loading),
 		TrainSeconds: seconds(r.Summary.Training), EvaluateSeconds: seconds(r.Summary.Evaluating),
 		SaveSeconds: seconds(r.Saving + r.Summary.Saving)}
 	if err != nil {
@@ -161,7 +169,8 @@ func (r *session) supervise(ctx context.Context, resume bool) error {
 		}
 		return err
 	}
-	r.printSummary(time.Since(r.began))
+	r.Loading += time.Duration(r.earlier.load * float64(time.Second))
+	r.printSummary(time.Duration(float64(finish.WallSeconds) * float64(time.Second)))
 	return nil
 }
 

@@ -38,6 +38,11 @@ func (x *Spread) columns(name string) []column {
 	return []column{{name, &x.Median}, {name + "_min", &x.Min}, {name + "_max", &x.Max}}
 }
 
+// positive is columns for what is 0, and NULL in the file, where it was not measured.
+func (x *Spread) positive(name string) []column {
+	return []column{{name, positive{&x.Median}}, {name + "_min", positive{&x.Min}}, {name + "_max", positive{&x.Max}}}
+}
+
 // Benchmark is one measurement of speed, with all that it depends on. What is unknown is left zero.
 type Benchmark struct {
 	ID        int64         `json:"id"`                  // given by the database
@@ -62,6 +67,11 @@ type Benchmark struct {
 	TimeToFirstToken       Spread `json:"time_to_first_token_seconds"`
 	PrefillTokensPerSecond Spread `json:"prefill_tokens_per_second"`
 	DecodeTokensPerSecond  Spread `json:"decode_tokens_per_second"`
+	BatchSize              int    `json:"batch_size"` // rows a step; this and the next four of training only, else 0
+	LoRARank               int    `json:"lora_rank"`
+	GradientCheckpointing  bool   `json:"gradient_checkpointing"`
+	TrainTokensPerSecond   Spread `json:"train_tokens_per_second"`
+	StepSeconds            Spread `json:"step_seconds"`
 	PeakMemoryBytes        int64  `json:"peak_memory_bytes"` // of the process, loading included
 	DevicePeakMemoryBytes  int64  `json:"device_peak_memory_bytes"`
 
@@ -102,7 +112,12 @@ func (x *Benchmark) columns() []column {
 		x.TimeToFirstToken.columns("time_to_first_token_seconds"),
 		x.PrefillTokensPerSecond.columns("prefill_tokens_per_second"),
 		x.DecodeTokensPerSecond.columns("decode_tokens_per_second"),
+		x.TrainTokensPerSecond.positive("train_tokens_per_second"),
+		x.StepSeconds.positive("step_seconds"),
 		[]column{
+			{"batch_size", maybe[int]{&x.BatchSize}},
+			{"lora_rank", maybe[int]{&x.LoRARank}},
+			{"gradient_checkpointing", flag{&x.GradientCheckpointing}},
 			{"peak_memory_bytes", maybe[int64]{&x.PeakMemoryBytes}},
 			{"device_peak_memory_bytes", maybe[int64]{&x.DevicePeakMemoryBytes}},
 			{"tune_version", text[string]{&x.TuneVersion}},

@@ -79,7 +79,7 @@ func (s *Store) EndDeadRuns(ctx context.Context) {
 // taken up since r was read stays as it is.
 func (s *Store) EndDeadRun(ctx context.Context, r *RunSummary) error {
 	reason := fmt.Sprintf("%s; last sign of life %s", withoutAWord, r.LastSeenAt.UTC().Format("2006-01-02 15:04:05 MST"))
-	_, err := s.exec(ctx, "end run "+r.ID, `UPDATE runs SET status='interrupted', error=?, ended_at=?
+	_, err := s.exec(ctx, "end run "+r.ID, `UPDATE runs SET status='interrupted', error=?, ended_at=?, `+totals+`
 		WHERE id=? AND status=? AND pid IS ? AND process=? AND heartbeat_at IS ?`, reason,
 		utc{&r.LastSeenAt}, r.ID, string(r.Status), maybe[int]{&r.PID}, r.Process, utc{&r.HeartbeatAt})
 	return err

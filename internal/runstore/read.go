@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,31 +31,34 @@ type RunSummary struct {
 	Stale bool `json:"stale"`
 }
 
-// columns lists the row of the run, from chosen, and then what is computed over s, its steps.
+// columns lists the row of the run, from chosen, and then what its other tables say.
 func (r *RunSummary) columns() []column {
 	const (
 		loss       = "(SELECT loss FROM steps WHERE run_id=chosen.id ORDER BY step %s LIMIT 1)"
 		validation = "(SELECT loss FROM evaluations WHERE run_id=chosen.id AND split='" + Validation +
 			"' ORDER BY step %s LIMIT 1)"
-		best = "(SELECT min(loss) FROM evaluations WHERE run_id=chosen.id AND split='" + Validation + "')"
+		// Over the steps only while the run has no sums in its row: while it runs.
+		total = "CASE WHEN chosen.steps_done IS NULL THEN (SELECT %[2]s FROM steps WHERE run_id=chosen.id) ELSE chosen.%[1]s END"
+		best  = "(SELECT min(loss) FROM evaluations WHERE run_id=chosen.id AND split='" + Validation + "')"
 	)
 	columns := append(r.description(), r.life()...)
 	for i := range columns {
 		columns[i].name = "chosen." + columns[i].name
 	}
 	return append(columns, []column{
-		{"count(s.step)", &r.StepsDone},
+		{fmt.Sprintf(total, "steps_done", "count(*)"), &r.StepsDone},
 		{fmt.Sprintf(loss, "ASC"), &r.FirstLoss},
 		{fmt.Sprintf(loss, "DESC"), &r.LastLoss},
 		{fmt.Sprintf(validation, "ASC"), &r.FirstValidationLoss},
 		{fmt.Sprintf(validation, "DESC"), &r.LastValidationLoss},
 		{best, &r.BestValidationLoss},
-		{"sum(s.tokens)", maybe[int64]{&r.Tokens}},
-		{"sum(s.seconds)", &r.StepSeconds},
-		{"sum(s.tokens) / sum(s.seconds)", &r.TokensPerSecond},
-		{"max(s.peak_memory_bytes)", maybe[int64]{&r.PeakMemoryBytes}},
-		{"max(s.device_peak_memory_bytes)", maybe[int64]{&r.DevicePeakMemoryBytes}},
-		{"max(coalesce(chosen.heartbeat_at, ''), coalesce(max(s.at), ''))", utc{&r.LastSeenAt}},
+		{fmt.Sprintf(total, "tokens", "sum(tokens)"), maybe[int64]{&r.Tokens}},
+		{fmt.Sprintf(total, "step_seconds", "sum(seconds)"), &r.StepSeconds},
+		{fmt.Sprintf(total, "tokens / chosen.step_seconds", "sum(tokens) / sum(seconds)"), &r.TokensPerSecond},
+		{fmt.Sprintf(total, "peak_memory_bytes", "max(peak_memory_bytes)"), maybe[int64]{&r.PeakMemoryBytes}},
+		{fmt.Sprintf(total, "device_peak_memory_bytes", "max(device_peak_memory_bytes)"), maybe[int64]{&r.DevicePeakMemoryBytes}},
+		{"max(coalesce(chosen.heartbeat_at, ''), coalesce((SELECT at FROM steps WHERE run_id=chosen.id ORDER BY step DESC LIMIT 1), ''))",
+			utc{&r.LastSeenAt}},
 	}...)
 }
 
@@ -64,10 +68,13 @@ type Filter struct {
 	Name      string    // exactly this name
 	ModelPath string    // exactly this base model
 	Since     time.Time // created then or later
+	Until     time.Time // created before then
+	Tag       string    // with this tag
+	SweepID   string    // trials of this sweep, in their order
 	Limit     int       // the newest so many
 }
 
-// Runs returns the runs that fit, newest first. Their Config is left empty; [Store.Run] gives it.
+// Runs returns the runs that fit, newest first, but those of one sweep in their order. Their Config is left empty; [Store.Run] gives it.
 func (s *Store) Runs(ctx context.Context, f Filter) ([]RunSummary, error) {
 	where, args := []string{"true"}, []any{}
 	also := func(condition string, arg any) {
@@ -85,11 +92,24 @@ func (s *Store) Runs(ctx context.Context, f Filter) ([]RunSummary, error) {
 	if !f.Since.IsZero() {
 		also("created_at>=?", utc{&f.Since})
 	}
+	if !f.Until.IsZero() {
+		also("created_at<?", utc{&f.Until})
+	}
+	if f.Tag != "" {
+		also("EXISTS (SELECT 1 FROM json_each(runs.tags) WHERE value=?)", f.Tag)
+	}
+	if f.SweepID != "" {
+		also("sweep_id=?", f.SweepID)
+	}
 	limit := -1 // SQLite's word for none
 	if f.Limit > 0 {
 		limit = f.Limit
 	}
-	return s.summaries(ctx, false, strings.Join(where, " AND "), limit, args...)
+	runs, err := s.summaries(ctx, false, strings.Join(where, " AND "), limit, args...)
+	if f.SweepID != "" {
+		slices.SortStableFunc(runs, func(a, b RunSummary) int { return a.SweepTrial - b.SweepTrial })
+	}
+	return runs, err
 }
 
 // summaries reads the newest runs that fit a condition, with or without their configs. The limit comes before
@@ -103,8 +123,7 @@ func (s *Store) summaries(
 	}
 	rows, err := s.db.QueryContext(ctx, `
 		WITH chosen AS (SELECT * FROM runs WHERE `+where+` ORDER BY created_at DESC, id DESC LIMIT ?)
-		SELECT `+list+` FROM chosen LEFT JOIN steps s ON s.run_id=chosen.id
-		GROUP BY chosen.id ORDER BY chosen.created_at DESC, chosen.id DESC`, append(args, limit)...)
+		SELECT `+list+` FROM chosen ORDER BY chosen.created_at DESC, chosen.id DESC`, append(args, limit)...)
 	runs, err := collect(rows, err, (*RunSummary).columns)
 	if err != nil {
 		return nil, s.explain("read runs", err)

@@ -104,6 +104,24 @@ type Run struct {
 	BestStep           int64  `json:"best_step"`            // the step that BestValidationLoss was noted at
 	BestValidationLoss Real   `json:"best_validation_loss"` // as the trainer noted it; NaN when it has not
 	Checkpoint         string `json:"checkpoint"`           // folder of the newest checkpoint; empty when none
+
+	Note string   `json:"note"` // the user's, from SetNote
+	Tags []string `json:"tags"` // the user's, from Tag; sorted
+
+	SweepID       string `json:"sweep_id,omitempty"`       // the sweep that it is a trial of
+	SweepTrial    int    `json:"sweep_trial,omitempty"`    // from 1
+	SweepSettings string `json:"sweep_settings,omitempty"` // the values that this trial tries: a JSON object, keys as in the config
+
+	// The state of the machine, from NoteConditions, and what the run used, from NoteUsage.
+	ThermalBefore     string `json:"thermal_before"`    // nominal, moderate, heavy, trapping or sleeping; empty where the system does not tell
+	ThermalAfter      string `json:"thermal_after"`     //
+	SwapBeforeBytes   int64  `json:"swap_before_bytes"` // of the whole machine; -1 where the system does not tell
+	SwapAfterBytes    int64  `json:"swap_after_bytes"`
+	LoadAverageBefore Real   `json:"load_average_before"` // threads that want a core, over the last minute; NaN where the system does not tell
+	LoadAverageAfter  Real   `json:"load_average_after"`
+	OtherCoresBusy    Real   `json:"other_cores_busy"` // that other programs kept busy on average while it ran; NaN when unknown
+	EnergyJoules      Real   `json:"energy_joules"`    // NaN when nothing measured it
+	EnergySource      string `json:"energy_source"`    // what measured it
 }
 
 // description lists the columns that say what a run is.
@@ -152,6 +170,9 @@ func (r *Run) description() []column {
 		{"cores", maybe[int]{&r.Cores}},
 		{"performance_cores", maybe[int]{&r.PerformanceCores}},
 		{"memory_bytes", maybe[int64]{&r.MemoryBytes}},
+		{"sweep_id", text[string]{&r.SweepID}},
+		{"sweep_trial", maybe[int]{&r.SweepTrial}},
+		{"sweep_settings", text[string]{&r.SweepSettings}},
 	}
 }
 
@@ -177,6 +198,17 @@ func (r *Run) life() []column {
 		{"best_step", maybe[int64]{&r.BestStep}},
 		{"best_validation_loss", &r.BestValidationLoss},
 		{"checkpoint", text[string]{&r.Checkpoint}},
+		{"note", text[string]{&r.Note}},
+		{"tags", jsonList[string]{&r.Tags}},
+		{"thermal_before", text[string]{&r.ThermalBefore}},
+		{"thermal_after", text[string]{&r.ThermalAfter}},
+		{"swap_before_bytes", orUnknown{&r.SwapBeforeBytes}},
+		{"swap_after_bytes", orUnknown{&r.SwapAfterBytes}},
+		{"load_average_before", &r.LoadAverageBefore},
+		{"load_average_after", &r.LoadAverageAfter},
+		{"other_cores_busy", &r.OtherCoresBusy},
+		{"energy_joules", &r.EnergyJoules},
+		{"energy_source", text[string]{&r.EnergySource}},
 	}
 }
 
@@ -245,15 +277,12 @@ func (s *Store) StartRun(ctx context.Context, id string) error {
 	now, mark, doing := s.now(), s.ownMark(), "start run "+id
 	n, err := s.exec(ctx, doing, `UPDATE runs SET status='running', pid=?2, heartbeat_at=?3,
 		started_at=coalesce(started_at, ?3), ended_at=NULL, error='', host=?4, process=?5, attempts=coalesce(attempts, 1),
-		wall_seconds=NULL, load_seconds=NULL, train_seconds=NULL, evaluate_seconds=NULL, save_seconds=NULL
+		wall_seconds=NULL, load_seconds=NULL, train_seconds=NULL, evaluate_seconds=NULL, save_seconds=NULL, steps_done=NULL
 		WHERE id=?1 AND status<>'running'`, id, os.Getpid(), utc{&now}, s.host, mark)
 	if err != nil || n > 0 {
 		return err
 	}
-	if r, err := s.Run(ctx, id); err == nil && r.ID == id {
-		return s.explain(doing, fmt.Errorf("%w, as process %d of %s", ErrRunning, r.PID, r.Host))
-	}
-	return s.explain(doing, ErrNotFound)
+	return s.refused(ctx, doing, id)
 }
 
 // Heartbeat says that the run is alive. Call it every few seconds while nothing else is recorded; a step counts
@@ -265,7 +294,7 @@ func (s *Store) Heartbeat(ctx context.Context, id string) error {
 	if err := s.change(ctx, doing, "UPDATE runs SET heartbeat_at=?2 WHERE id=?1", id, utc{&now}); err != nil {
 		return err
 	}
-	_, err := s.exec(ctx, doing, `UPDATE runs SET status='running', error='', ended_at=NULL
+	_, err := s.exec(ctx, doing, `UPDATE runs SET status='running', error='', ended_at=NULL, steps_done=NULL
 		WHERE id=? AND status='interrupted' AND substr(error, 1, length(?2))=?2 AND pid=? AND host=? AND process=?`,
 		id, withoutAWord, os.Getpid(), s.host, s.ownMark())
 	return err
@@ -288,6 +317,77 @@ func (s *Store) NoteBest(ctx context.Context, id string, step int64, loss Real) 
 func (s *Store) NoteResume(ctx context.Context, id string, fromStep int64) error {
 	return s.change(ctx, "note resume of run "+id,
 		"UPDATE runs SET attempts=coalesce(attempts, 1)+1, resumed_from_step=?2 WHERE id=?1", id, fromStep)
+}
+
+// totals sets the columns that hold the sums over a run's steps once it has ended, in an UPDATE of runs.
+const totals = `(steps_done, tokens, step_seconds, peak_memory_bytes, device_peak_memory_bytes) =
+	(SELECT count(*), sum(tokens), sum(seconds), max(peak_memory_bytes), max(device_peak_memory_bytes)
+	FROM steps WHERE run_id=runs.id)`
+
+// Conditions is the state of the machine at one moment. What the system does not tell is empty, -1 or NaN.
+type Conditions struct {
+	Thermal     string // nominal, moderate, heavy, trapping or sleeping
+	SwapBytes   int64  // in use, of the whole machine
+	LoadAverage Real   // threads that want a core, over the last minute
+}
+
+// NoteConditionsBefore records the state of the machine before a run. Errors: [ErrNotFound].
+func (s *Store) NoteConditionsBefore(ctx context.Context, id string, c Conditions) error {
+	return s.change(ctx, "note conditions before run "+id, `UPDATE runs SET thermal_before=?2, swap_before_bytes=?3,
+		load_average_before=?4 WHERE id=?1`, id, text[string]{&c.Thermal}, orUnknown{&c.SwapBytes}, c.LoadAverage)
+}
+
+// NoteConditionsAfter records the state of the machine after a run. Errors: [ErrNotFound].
+func (s *Store) NoteConditionsAfter(ctx context.Context, id string, c Conditions) error {
+	return s.change(ctx, "note conditions after run "+id, `UPDATE runs SET thermal_after=?2, swap_after_bytes=?3,
+		load_average_after=?4 WHERE id=?1`, id, text[string]{&c.Thermal}, orUnknown{&c.SwapBytes}, c.LoadAverage)
+}
+
+// Usage is what one process has used for a run. What was not measured is NaN.
+type Usage struct {
+	EnergyJoules   Real
+	EnergySource   string // what measured it
+	OtherCoresBusy Real   // that other programs kept busy on average
+}
+
+// NoteUsage records what a process has used for a run; energy is added to that of the processes before it.
+// Errors: [ErrNotFound].
+func (s *Store) NoteUsage(ctx context.Context, id string, u Usage) error {
+	return s.change(ctx, "note usage of run "+id, `UPDATE runs SET energy_joules=coalesce(energy_joules + ?2, energy_joules, ?2),
+		energy_source=CASE WHEN ?3='' THEN energy_source ELSE ?3 END, other_cores_busy=?4 WHERE id=?1`,
+		id, u.EnergyJoules, text[string]{&u.EnergySource}, u.OtherCoresBusy)
+}
+
+// SetNote writes the user's note of a run; the empty text removes it. Errors: [ErrNotFound].
+func (s *Store) SetNote(ctx context.Context, id, note string) error {
+	return s.change(ctx, "note of run "+id, "UPDATE runs SET note=?2 WHERE id=?1", id, text[string]{&note})
+}
+
+// Tag gives a run tags and takes others away. Errors: [ErrNotFound].
+func (s *Store) Tag(ctx context.Context, id string, add, remove []string) error {
+	// In one statement, so that two who tag at the same moment both count.
+	return s.change(ctx, "tag run "+id, `UPDATE runs SET tags=(SELECT json_group_array(value) FROM (
+		SELECT value FROM json_each(runs.tags) UNION SELECT value FROM json_each(?2)
+		EXCEPT SELECT value FROM json_each(?3) ORDER BY 1)) WHERE id=?1`, id, jsonList[string]{&add}, jsonList[string]{&remove})
+}
+
+// DeleteRun removes a run with all that belongs to it; benchmarks of its adapter stay. Its files are the caller's to remove,
+// before or after. Errors: [ErrNotFound]; [ErrRunning] for one that is running or queued.
+func (s *Store) DeleteRun(ctx context.Context, id string) error {
+	doing := "delete run " + id
+	n, err := s.exec(ctx, doing, "DELETE FROM runs WHERE id=? AND status NOT IN ('running', 'queued')", id)
+	if err != nil || n > 0 {
+		return err
+	}
+	return s.refused(ctx, doing, id)
+}
+
+// refused says why a run that is there could not be changed: it is running.
+func (s *Store) refused(ctx context.Context, doing, id string) error {
+	if r, err := s.Run(ctx, id); err == nil && r.ID == id {
+		return s.explain(doing, fmt.Errorf("%w, as process %d of %s", ErrRunning, r.PID, r.Host))
+	}
+	return s.explain(doing, ErrNotFound)
 }
 
 // Finish is how a run ended and where its time went. Seconds of a phase that never began are 0.
@@ -313,7 +413,7 @@ func (s *Store) FinishRun(ctx context.Context, id string, f Finish) error {
 	}
 	now := s.now()
 	err := s.change(ctx, doing, `UPDATE runs SET status=?2, error=?3, ended_at=?4, heartbeat_at=?4,
-		wall_seconds=?5, load_seconds=?6, train_seconds=?7, evaluate_seconds=?8, save_seconds=?9 WHERE id=?1`,
+		wall_seconds=?5, load_seconds=?6, train_seconds=?7, evaluate_seconds=?8, save_seconds=?9, `+totals+` WHERE id=?1`,
 		id, string(f.Status), text[string]{&f.Error}, utc{&now},
 		f.WallSeconds, f.LoadSeconds, f.TrainSeconds, f.EvaluateSeconds, f.SaveSeconds)
 	if err != nil {

@@ -127,6 +127,9 @@ func Salvage(ctx context.Context, path, out string) (_ *Salvaged, err error) {
 			return nil, s.explain("salvage "+t.name, err)
 		}
 	}
+	if _, err := tx.ExecContext(ctx, "UPDATE runs SET "+totals+" WHERE steps_done IS NOT NULL"); err != nil {
+		return nil, s.explain("salvage", err)
+	}
 	result, err := w.result(ctx, tables)
 	if err != nil {
 		return nil, s.explain("salvage", err)
@@ -145,7 +148,7 @@ type table struct {
 	name    string
 	keyed   bool // WITHOUT ROWID
 	columns []columnType
-	fewest  int // columns that version 1 had: ALTER TABLE leaves older rows short
+	fewest  int // columns that its first version had: ALTER TABLE leaves older rows short
 }
 
 type columnType struct {
@@ -176,8 +179,9 @@ func readTables(ctx context.Context, db *sql.DB) ([]table, error) {
 		}
 		t := &tables[len(tables)-1]
 		t.columns = append(t.columns, x.column)
-		if t.fewest = len(t.columns); t.name == "runs" {
-			t.fewest = slices.IndexFunc(t.columns, func(c columnType) bool { return c.name == "save_seconds" }) + 1
+		t.fewest = len(t.columns)
+		if last := map[string]string{"runs": "save_seconds", "benchmarks": "memory_bytes"}[t.name]; last != "" {
+			t.fewest = slices.IndexFunc(t.columns, func(c columnType) bool { return c.name == last }) + 1
 		}
 	}
 	return tables, err

@@ -204,6 +204,60 @@ var migrations = []string{
 	ALTER TABLE runs ADD COLUMN best_step INTEGER;
 	ALTER TABLE runs ADD COLUMN best_validation_loss REAL;
 	ALTER TABLE runs ADD COLUMN checkpoint TEXT NOT NULL DEFAULT '';`,
+
+	// Version 4: what people say of a run, the state of its machine, what it used, and sweeps. The sums over the steps of a
+	// run that has ended stay in its row: a list of a hundred runs must not read a million steps.
+	`ALTER TABLE runs ADD COLUMN note TEXT NOT NULL DEFAULT '';
+	ALTER TABLE runs ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
+	ALTER TABLE runs ADD COLUMN sweep_id TEXT NOT NULL DEFAULT '';
+	ALTER TABLE runs ADD COLUMN sweep_trial INTEGER;
+	ALTER TABLE runs ADD COLUMN sweep_settings TEXT NOT NULL DEFAULT '';
+	ALTER TABLE runs ADD COLUMN thermal_before TEXT NOT NULL DEFAULT '';
+	ALTER TABLE runs ADD COLUMN thermal_after TEXT NOT NULL DEFAULT '';
+	ALTER TABLE runs ADD COLUMN swap_before_bytes INTEGER;
+	ALTER TABLE runs ADD COLUMN swap_after_bytes INTEGER;
+	ALTER TABLE runs ADD COLUMN load_average_before REAL;
+	ALTER TABLE runs ADD COLUMN load_average_after REAL;
+	ALTER TABLE runs ADD COLUMN other_cores_busy REAL;
+	ALTER TABLE runs ADD COLUMN energy_joules REAL;
+	ALTER TABLE runs ADD COLUMN energy_source TEXT NOT NULL DEFAULT '';
+	ALTER TABLE runs ADD COLUMN steps_done INTEGER;
+	ALTER TABLE runs ADD COLUMN tokens INTEGER;
+	ALTER TABLE runs ADD COLUMN step_seconds REAL;
+	ALTER TABLE runs ADD COLUMN peak_memory_bytes INTEGER;
+	ALTER TABLE runs ADD COLUMN device_peak_memory_bytes INTEGER;
+	CREATE INDEX runs_by_sweep ON runs(sweep_id, sweep_trial) WHERE sweep_id <> '';
+	UPDATE runs SET (steps_done, tokens, step_seconds, peak_memory_bytes, device_peak_memory_bytes) =
+	  (SELECT count(*), sum(tokens), sum(seconds), max(peak_memory_bytes), max(device_peak_memory_bytes)
+	   FROM steps WHERE run_id = runs.id)
+	  WHERE status IN ('done', 'failed', 'diverged', 'interrupted');
+
+	CREATE TABLE sweeps(
+	  id                          TEXT    PRIMARY KEY NOT NULL,
+	  trials                      INTEGER NOT NULL,
+	  name                        TEXT    NOT NULL,
+	  status                      TEXT    NOT NULL CHECK (status IN ('running', 'done', 'failed', 'interrupted')),
+	  error                       TEXT    NOT NULL DEFAULT '',
+	  goal                        TEXT    NOT NULL,
+	  config                      TEXT    NOT NULL,
+	  config_sha256               TEXT    NOT NULL,
+	  host                        TEXT    NOT NULL DEFAULT '',
+	  process                     TEXT    NOT NULL DEFAULT '',
+	  pid                         INTEGER,
+	  created_at                  TEXT    NOT NULL,
+	  heartbeat_at                TEXT    NOT NULL,
+	  ended_at                    TEXT
+	) STRICT;
+
+	ALTER TABLE benchmarks ADD COLUMN batch_size INTEGER;
+	ALTER TABLE benchmarks ADD COLUMN lora_rank INTEGER;
+	ALTER TABLE benchmarks ADD COLUMN gradient_checkpointing INTEGER;
+	ALTER TABLE benchmarks ADD COLUMN train_tokens_per_second REAL;
+	ALTER TABLE benchmarks ADD COLUMN train_tokens_per_second_min REAL;
+	ALTER TABLE benchmarks ADD COLUMN train_tokens_per_second_max REAL;
+	ALTER TABLE benchmarks ADD COLUMN step_seconds REAL;
+	ALTER TABLE benchmarks ADD COLUMN step_seconds_min REAL;
+	ALTER TABLE benchmarks ADD COLUMN step_seconds_max REAL;`,
 }
 
 // querier is what reading a pragma needs: a database or a transaction.

@@ -15,8 +15,8 @@ import (
 
 // later is the schema with two migrations that do not exist yet.
 var later = append(migrations[:len(migrations):len(migrations)],
-	`ALTER TABLE runs ADD COLUMN note TEXT NOT NULL DEFAULT 'none';`,
-	`CREATE TABLE extra(x INTEGER) STRICT; INSERT INTO extra SELECT count(*) FROM runs WHERE note = 'none';`)
+	`ALTER TABLE runs ADD COLUMN later TEXT NOT NULL DEFAULT 'none';`,
+	`CREATE TABLE extra(x INTEGER) STRICT; INSERT INTO extra SELECT count(*) FROM runs WHERE later = 'none';`)
 
 func TestEveryEarlierSchemaIsBroughtUpToDate(t *testing.T) {
 	for from := range len(later) + 1 {

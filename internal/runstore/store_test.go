@@ -80,6 +80,8 @@ func TestARunFromCreationToItsEnd(t *testing.T) {
 	want.FirstLoss, want.LastLoss, want.StepSeconds, want.TokensPerSecond = nan, nan, nan, nan
 	want.FirstValidationLoss, want.LastValidationLoss, want.BestValidationLoss = nan, nan, nan
 	want.Run.BestValidationLoss = nan
+	want.Tags, want.SwapBeforeBytes, want.SwapAfterBytes, want.LoadAverageBefore, want.LoadAverageAfter = []string{}, -1, -1, nan, nan
+	want.OtherCoresBusy, want.EnergyJoules = nan, nan
 	equal(t, s, want)
 
 	r.TotalSteps, r.ModelSHA256 = 99, "ee"
@@ -156,7 +158,9 @@ func TestColumnListsCoverTheTables(t *testing.T) {
 	s := newStore(t)
 	schema := readSchema(t, s)
 	for table, columns := range map[string][]column{
-		"runs":        append(new(Run).description(), new(Run).life()...),
+		"runs": append(append(new(Run).description(), new(Run).life()...), column{"steps_done", nil}, column{"tokens", nil},
+			column{"step_seconds", nil}, column{"peak_memory_bytes", nil}, column{"device_peak_memory_bytes", nil}),
+		"sweeps":      new(Sweep).columns(),
 		"steps":       append(new(Step).columns(), column{"run_id", nil}, column{"tokens_per_second", nil}),
 		"evaluations": append(new(Evaluation).columns(), column{"run_id", nil}),
 		"samples":     append(new(Sample).columns(), column{"run_id", nil}),

@@ -3,6 +3,7 @@ package runstore
 import (
 	"database/sql"
 	"database/sql/driver"
+	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -115,6 +116,60 @@ func (m maybe[T]) Scan(v any) error {
 	}
 	*m.p = T(n.Int64)
 	return nil
+}
+
+// orUnknown is a whole-number column in which -1 means unknown and is NULL in the file.
+type orUnknown struct{ p *int64 }
+
+func (m orUnknown) Value() (driver.Value, error) {
+	if *m.p < 0 {
+		return nil, nil
+	}
+	return *m.p, nil
+}
+
+func (m orUnknown) Scan(v any) error {
+	var n sql.NullInt64
+	if err := n.Scan(v); err != nil {
+		return err
+	}
+	*m.p = n.Int64
+	if !n.Valid {
+		*m.p = -1
+	}
+	return nil
+}
+
+// jsonList is a text column that holds a JSON array.
+type jsonList[T any] struct{ p *[]T }
+
+func (l jsonList[T]) Value() (driver.Value, error) {
+	b, err := json.Marshal(append([]T{}, *l.p...)) // none is [], not null
+	return string(b), err
+}
+
+func (l jsonList[T]) Scan(v any) error {
+	var s sql.NullString
+	if err := s.Scan(v); err != nil {
+		return err
+	}
+	*l.p = []T{}
+	if s.String == "" {
+		return nil
+	}
+	return json.Unmarshal([]byte(s.String), l.p)
+}
+
+// flag is a column of 0 or 1, or NULL in rows from before there was one, which means no.
+type flag struct{ p *bool }
+
+func (f flag) Value() (driver.Value, error) { return *f.p, nil }
+
+func (f flag) Scan(v any) error {
+	var b sql.NullBool
+	err := b.Scan(v)
+	*f.p = b.Bool
+	return err
 }
 
 // positive is a float column in which 0 means unknown and is NULL in the file.
