@@ -124,8 +124,11 @@ func eachDifference(a, b reflect.Value, parent string, f func(key string, a, b a
 	}
 }
 
-// settleAs gives a config's words auto what they became in a run.
+// settleAs gives what a config leaves open what it became in a run.
 func settleAs(cfg, own *configs.Config) {
+	if cfg.Threads == 0 {
+		cfg.Threads = own.Threads
+	}
 	if cfg.Train.AutoCheckpointing && !own.Train.AutoCheckpointing {
 		cfg.Train.AutoCheckpointing, cfg.Train.GradientCheckpointing = false, own.Train.GradientCheckpointing
 	}

@@ -556,6 +556,30 @@ func TestWallTimeAddsUp(t *testing.T) {
 	}
 }
 
+// TestWhatAConfigLeavesOpenIsNoDifference: a run keeps what it has made of auto and of threads: 0, and the file that it was begun with
+// is its own all the same.
+func TestWhatAConfigLeavesOpenIsNoDifference(t *testing.T) {
+	dir := project(t, strings.NewReplacer("threads: 1\n", "", "device: cpu\n", "", ", dtype: float32", "").Replace(interruptible))
+	interrupt := func(p *process, line string) {
+		if strings.HasPrefix(line, "step 4  validation") || strings.HasPrefix(line, "step 12  validation") {
+			_ = p.Process.Signal(os.Interrupt)
+		}
+	}
+	if p := begin(t, dir, interrupt, "run", "kept.yaml"); p.end() != exitFailure {
+		t.Fatal(p.stderr.String())
+	}
+	first := outcomeOf(t, dir, "last").ID
+	if p := begin(t, dir, interrupt, "run", "kept.yaml"); p.end() != exitFailure || !strings.Contains(p.stderr.String(), "run "+first+" of this config was interrupted") {
+		t.Fatal(p.stderr.String())
+	}
+	if p := begin(t, dir, nil, "resume", "last", "kept.yaml"); p.end() != 0 {
+		t.Fatal(p.stderr.String())
+	}
+	if last := outcomeOf(t, dir, "last"); last.ID != first || last.Status != "done" {
+		t.Errorf("run %s is %s, want %s done", last.ID, last.Status, first)
+	}
+}
+
 // TestOneOfTwoResumes: of two that go on with a run at the same moment one does, and the other says why not.
 func TestOneOfTwoResumes(t *testing.T) {
 	dir, run := stopped(t)
