@@ -51,6 +51,10 @@ type diagnosis struct {
 	BLAS           string           `json:"blas"` // the library file; empty where it is part of libtorch
 	Devices        []deviceReport   `json:"devices"`
 	MemoryBytes    int64            `json:"memory_bytes"` // of this process, now
+	Thermal        string           `json:"thermal"`      // empty where the system does not tell
+	SwapBytes      int64            `json:"swap_bytes"`   // in use by all; -1 where the system does not tell
+	LoadAverage    runstore.Real    `json:"load_average"`
+	EnergySources  []string         `json:"energy_sources"` // what can measure a run's energy
 	Database       databaseReport   `json:"database"`
 	Terminal       terminalReport   `json:"terminal"`
 	Warnings       []doctorsWarning `json:"warnings"`
@@ -113,6 +117,9 @@ func examine(c *cli.Context) (*diagnosis, error) {
 	r.lookAtBLAS()
 	r.lookAtDatabase(c)
 	r.MemoryBytes = torch.ProcessMemory().Now
+	now := conditions()
+	r.Thermal, r.SwapBytes, r.LoadAverage = now.Thermal, now.SwapBytes, now.LoadAverage
+	r.EnergySources = append([]string{}, machine.EnergySources(torch.Devices()[0].String())...)
 	return r, nil
 }
 
@@ -227,6 +234,14 @@ func yesNo(yes bool, no string) string {
 	return no
 }
 
+// yesOr returns text, or what stands for none.
+func yesOr(text, none string) string {
+	if text == "" {
+		return none
+	}
+	return text
+}
+
 // write shows the diagnosis to people.
 func (r *diagnosis) write(w io.Writer) {
 	s := screenOf(w)
@@ -247,6 +262,12 @@ func (r *diagnosis) write(w io.Writer) {
 		{"cores", fmt.Sprintf("%s; %d threads", cores, r.Threads)},
 		{"memory", fmt.Sprintf("%s; tune uses %s now", chart.FormatBytes(float64(r.Machine.MemoryBytes)),
 			chart.FormatBytes(float64(r.MemoryBytes)))},
+	})
+	s.writeFields(w, "now", []field{
+		{"thermal", yesOr(r.Thermal, "this system does not tell")},
+		{"swap", yesOr(sizeOrNothing(r.SwapBytes), "this system does not tell")},
+		{"load", yesOr(loadText(r.LoadAverage), "this system does not tell")},
+		{"energy", yesOr(strings.Join(r.EnergySources, ", "), "nothing here measures it without rights: tune cost takes --watts")},
 	})
 	fmt.Fprintf(w, "\n%s\n", s.paint(bold, "devices"))
 	for i, d := range r.Devices {

@@ -265,6 +265,9 @@ func (r *storedRun) write(w io.Writer, now time.Time) {
 	fmt.Fprintf(w, "%s  %s\n", s.paint(bold, r.ID), s.paint(statusColor(&r.RunSummary), statusOfRun(&r.RunSummary)))
 	s.writeFields(w, "", []field{
 		{"name", r.Name},
+		{"tags", strings.Join(r.Tags, ", ")},
+		{"note", r.Note},
+		{"sweep", r.sweepText()},
 		{"error", r.Error},
 		{"created", when(r.CreatedAt) + ", " + ago(r.CreatedAt, now)},
 		{"ended", when(r.EndedAt)},
@@ -288,13 +291,13 @@ func (r *storedRun) write(w io.Writer, now time.Time) {
 		{"train", dataText(r.DataTrain, r.TrainRows)}, {"sha256", r.DataTrainSHA256},
 		{"validation", dataText(r.DataValidation, r.ValidationRows)}, {"sha256", r.DataValidationSHA256},
 	})
-	s.writeFields(w, "machine", []field{
+	s.writeFields(w, "machine", append([]field{
 		{"device", spaced(r.Device, bracketed(r.DeviceName))},
 		{"chip", r.Chip}, {"model", r.MachineModel}, {"system", spaced(r.OS, r.Arch)},
-		{"cores", fmt.Sprintf("%d, %d threads used", r.Cores, r.Threads)},
+		{"cores", r.coresText()},
 		{"memory", bytesOf(r.MemoryBytes)},
 		{"tune", r.TuneVersion}, {"libtorch", r.LibtorchVersion}, {"Go", r.GoVersion}, {"commit", r.commit()},
-	})
+	}, surroundingsFields(&r.Run)...))
 	r.writeEvaluations(w, s)
 	r.writeSamples(w, s)
 	r.writeArtifacts(w, s)
@@ -385,6 +388,22 @@ func (r *storedRun) commit() string {
 		return r.GitCommit + " with changes"
 	}
 	return r.GitCommit
+}
+
+func (r *storedRun) sweepText() string {
+	if r.SweepID == "" {
+		return ""
+	}
+	return fmt.Sprintf("trial %d of %s: %s", r.SweepTrial, r.SweepID, r.SweepSettings)
+}
+
+// coresText tells fast cores from the others where there are two kinds.
+func (r *storedRun) coresText() string {
+	text := fmt.Sprint(r.Cores)
+	if p := r.PerformanceCores; p > 0 && p < r.Cores {
+		text += fmt.Sprintf(" (%d performance, %d efficiency)", p, r.Cores-p)
+	}
+	return text + fmt.Sprintf(", %s used", countOf(r.Threads, "thread"))
 }
 
 func dataText(path string, rows int64) string {

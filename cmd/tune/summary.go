@@ -40,6 +40,12 @@ func (r *session) printSummary(wall time.Duration) {
 		memory += ", " + chart.FormatBytes(float64(sum.DevicePeak)) + " in tensors"
 	}
 	line("memory", "%s", memory)
+	if joules := r.around.usage.EnergyJoules; joules.Finite() {
+		line("energy", "%s (%s)", energyText(float64(joules)), r.around.usage.EnergySource)
+	}
+	if reasons := slowedBy(&r.around.row); len(reasons) > 0 {
+		line("slowed by", "%s", strings.Join(reasons, "; "))
+	}
 	kind := "adapter"
 	if r.cfg.Method == "full" {
 		kind = "model"

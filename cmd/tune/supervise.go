@@ -25,6 +25,7 @@ import (
 	"tune/internal/filelock"
 	"tune/internal/machine"
 	"tune/internal/runstore"
+	"tune/internal/torch"
 	"tune/trainer"
 )
 
@@ -40,6 +41,7 @@ type session struct {
 	earlier  struct{ wall, load float64 } // seconds of the processes before this one
 	before   map[int]trainer.SampleText   // by prompt
 	after    map[int]trainer.SampleText
+	around   *surroundings // what the machine does besides
 	ending                 // the last worker's last message
 	lastStep int           // that is recorded
 	best     runstore.Real // validation loss so far; NaN without one
@@ -128,6 +130,7 @@ func (r *session) supervise(ctx context.Context, resume bool) error {
 		return err
 	}
 	stopBeating := r.heartbeat(ctx)
+	r.around = r.watchSurroundings(ctx, resume)
 	err := catch(func() error {
 		if resume {
 			if err := r.takeOver(ctx); err != nil {
@@ -145,6 +148,7 @@ func (r *session) supervise(ctx context.Context, resume bool) error {
 	if err != nil {
 		finish.Error = err.Error()
 	}
+	r.around.record(ctx, r.store, r.row.ID)
 	// A disk that is full for the one is full for the other: the next command that looks gives the run its ending.
 	if ferr := r.store.FinishRun(ctx, r.row.ID, finish); ferr != nil && !(errors.Is(err, runstore.ErrFull) && errors.Is(ferr, runstore.ErrFull)) {
 		err = errors.Join(err, ferr)
@@ -289,6 +293,8 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 	if err != nil {
 		return nil, fmt.Errorf("start the training process: %w", err)
 	}
+	meter := machine.StartMeter(r.device(), cmd.Process.Pid)
+	defer r.around.spent(meter)
 	w := &workerProcess{cmd: cmd, commands: commands}
 	stop.watch(w)
 	defer stop.watch(nil)
@@ -334,6 +340,14 @@ func (r *session) train(ctx context.Context, o order, stop *stopper) (*death, er
 	}
 	return &death{state: cmd.ProcessState, why: waited, step: r.lastStep, killed: stop.killed(), lines: tail.lines(),
 		spared: kills >= 0 && oomKills() == kills}, nil
+}
+
+// device is what the run trains on, as far as it is known before the worker has looked.
+func (r *session) device() string {
+	if device, err := torch.ParseDevice(r.cfg.Device); err == nil {
+		return device.String()
+	}
+	return r.cfg.Device
 }
 
 // record puts a message where it belongs: into the database, and on the screen.
