@@ -76,7 +76,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		// A value such as lora.target_modules=[q_proj, v_proj] is one, whatever commas it has.
 		DisableSliceFlagSeparator: true,
 		Commands: []*cli.Command{
-			runCommand(), resumeCommand(), planCommand(), runsCommand(), chartCommand(), generateCommand(), chatCommand(), benchCommand(), exportCommand(), importCommand(), dataCommand(),
+			runCommand(), resumeCommand(), planCommand(), runsCommand(), queryCommand(), exportRunsCommand(), chartCommand(), generateCommand(), chatCommand(), benchCommand(), exportCommand(), importCommand(), dataCommand(),
 			modelsCommand(), doctorCommand(), versionCommand(), workerCommand(),
 		},
 		Action: func(c *cli.Context) error { return cli.ShowAppHelp(c) },

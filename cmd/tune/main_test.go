@@ -60,7 +60,7 @@ func TestWhatIsTypedWrong(t *testing.T) {
 		{"data fine.yaml", `^tune: error: bad.jsonl:2: messages\[0\].role: .*"usr"`},
 		{"runs --limit many", `tune runs: --limit: want a whole number, got "many"`},
 		{"runs --limit -3", `--limit: must be at least 0, got -3`},
-		{"runs --status broken", `--status: want queued, running, done, failed, diverged, interrupted, got "broken"`},
+		{"runs --status broken", `--status: want queued, running, done, failed, diverged, interrupted, or several with commas, got "broken"`},
 		{"runs --out x.svg", `tune runs: unknown option --out`},
 		{"runs shwo", `did you mean tune runs show\?`},
 		{"runs list last", `tune runs list: takes no argument, got "last"`},

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,19 +19,24 @@ import (
 )
 
 func runsCommand() *cli.Command {
-	flags := []cli.Flag{
-		&cli.StringFlag{Name: "status", Usage: "only runs that are `STATUS`: " + strings.Join(statuses, ", ")},
-		&cli.StringFlag{Name: "name", Usage: "only runs with this `NAME`"},
-		&cli.IntFlag{Name: "limit", Usage: "the newest `N`; 0 lists all", Value: 20},
-		databaseFlag(), jsonFlag(),
-	}
+	flags := append(filterFlags(),
+		&cli.StringFlag{Name: "sort", Usage: "by `WHAT`: " + strings.Join(orderNames(), ", "), Value: "created"},
+		&cli.BoolFlag{Name: "reverse", Usage: "the other way round"},
+		&cli.IntFlag{Name: "limit", Usage: "the first `N`; 0 lists all", Value: 20},
+		databaseFlag(), jsonFlag(), csvFlag())
 	return &cli.Command{
 		Name:   "runs",
-		Usage:  "list what has been run, or show one run",
+		Usage:  "list, show, compare, tag and remove runs",
 		Flags:  flags,
 		Action: listRuns,
 		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "list the newest runs", Flags: flags, Action: listRuns},
+			{
+				Name:  "list",
+				Usage: "list runs, the newest first",
+				Description: "   tune runs list --status done --since 7d --sort validation\n" +
+					"   tune runs list --name 'bluey*' --tag good --csv",
+				Flags: flags, Action: listRuns,
+			},
 			{
 				Name:      "show",
 				Usage:     "everything about one run",
@@ -41,7 +47,7 @@ func runsCommand() *cli.Command {
 				Flags:  []cli.Flag{databaseFlag(), jsonFlag()},
 				Action: showRun,
 			},
-			checkCommand(),
+			compareCommand(), tagCommand(), noteCommand(), removeCommand(), checkCommand(),
 		},
 	}
 }
@@ -52,32 +58,45 @@ var statuses = []string{string(runstore.Queued), string(runstore.Running), strin
 func listRuns(c *cli.Context) error {
 	if word := c.Args().First(); word != "" && c.Command.Name == "runs" {
 		return badInput{fmt.Errorf("tune runs: unknown command %q", word), didYouMean("tune runs ", word,
-			[]string{"list", "show", "check"}, "tune runs show "+word+" shows one run")}
+			commandNames(c.Command), "tune runs show "+word+" shows one run")}
 	}
 	if err := noArguments(c); err != nil {
 		return err
 	}
-	if c.IsSet("status") {
-		if err := oneOf(c, "status", statuses...); err != nil {
-			return err
-		}
-	}
-	if err := atLeast(c, "limit", 0); err != nil {
+	if err := oneOf(c, "sort", orderNames()...); err != nil {
 		return err
 	}
-	runs, err := readRuns(c, runstore.Filter{Status: runstore.Status(c.String("status")), Name: c.String("name"),
-		Limit: c.Int("limit")})
+	if err := errors.Join(atLeast(c, "limit", 0), oneFormat(c, "json", "csv")); err != nil {
+		return err
+	}
+	now := time.Now()
+	filter, err := readFilter(c, now)
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		return writeJSON(c.App.Writer, append([]runstore.RunSummary{}, runs...)) // none is [], not null
+	runs, err := readRuns(c, filter.store)
+	if err != nil {
+		return err
 	}
-	if len(runs) == 0 {
-		fmt.Fprintln(c.App.Writer, noRuns(c))
+	runs = filter.chosen(runs)
+	order, direction := sortOrders[c.String("sort")], 1
+	if c.Bool("reverse") {
+		direction = -1
+	}
+	slices.SortStableFunc(runs, func(a, b runstore.RunSummary) int { return direction * order(&a, &b) })
+	if n := c.Int("limit"); n > 0 && len(runs) > n {
+		runs = runs[:n]
+	}
+	switch {
+	case c.Bool("json"):
+		return writeJSON(c.App.Writer, append([]runstore.RunSummary{}, runs...)) // none is [], not null
+	case c.Bool("csv"):
+		return writeCSV(c.App.Writer, runs)
+	case len(runs) == 0:
+		fmt.Fprintln(c.App.Writer, noRuns(filter.isSet()))
 		return nil
 	}
-	return writeRuns(c.App.Writer, runs, time.Now())
+	return writeRuns(c.App.Writer, runs, now)
 }
 
 // readRuns lists runs. That the usual database does not exist yet is no error: nothing has been run.
@@ -93,8 +112,8 @@ func readRuns(c *cli.Context, filter runstore.Filter) ([]runstore.RunSummary, er
 	return runs, closing(store, err)
 }
 
-func noRuns(c *cli.Context) string {
-	if c.IsSet("status") || c.IsSet("name") {
+func noRuns(filtered bool) string {
+	if filtered {
 		return "no such runs: tune runs lists all"
 	}
 	return "no runs yet: tune run configs/bluey.yaml makes the first"
@@ -109,6 +128,7 @@ func writeRuns(w io.Writer, runs []runstore.RunSummary, now time.Time) error {
 		{title: "validation", right: true, drop: 2}, {title: "wall time", right: true, drop: 3},
 		{title: "memory", right: true, drop: 4}, {title: "tok/s", right: true, drop: 5},
 		{title: "when", right: true, drop: 6}, {title: "method", drop: 7}, {title: "model", drop: 8},
+		{title: "tags", drop: 9},
 	}
 	for i := range runs {
 		r := &runs[i]
@@ -116,11 +136,14 @@ func writeRuns(w io.Writer, runs []runstore.RunSummary, now time.Time) error {
 			r.ID, statusOfRun(r), stepsOf(r), s.change(r.FirstLoss, r.LastLoss),
 			s.change(r.FirstValidationLoss, r.LastValidationLoss), chart.FormatDuration(wallSeconds(r, now)),
 			bytesOf(r.PeakMemoryBytes), rate(r.TokensPerSecond), ago(r.CreatedAt, now), r.Method,
-			printable(filepath.Base(r.ModelPath)),
+			printable(filepath.Base(r.ModelPath)), printable(strings.Join(r.Tags, " ")),
 		} {
 			columns[j].cells = append(columns[j].cells, cell)
 		}
 		columns[1].sgr = append(columns[1].sgr, statusColor(r))
+	}
+	if last := len(columns) - 1; !slices.ContainsFunc(columns[last].cells, func(tags string) bool { return tags != "" }) {
+		columns = columns[:last]
 	}
 	return s.writeTable(w, columns)
 }
