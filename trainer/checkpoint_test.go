@@ -124,6 +124,52 @@ func TestResumedRunIsOneNeverStopped(t *testing.T) {
 	}
 }
 
+// TestRunStopsWhereItsOrderSays: with an evaluation and a checkpoint of that step, and goes on as if it had run through, to
+// the last bit, its patience and its best checkpoint included. A process that died between the two stops there again.
+func TestRunStopsWhereItsOrderSays(t *testing.T) {
+	dropping := func(job *Job, lora *configs.LoRA) {
+		validated(job, lora)
+		lora.Dropout, job.Options.NumTrainEpochs, job.Options.Patience, job.Options.LearningRate = 0.3, 4, 1, 0.05
+	}
+	whole := train(t, t.Context(), false, dropping)
+	if whole.err != nil || !whole.StoppedEarly {
+		t.Fatalf("%v, stopped early %v: this run shows nothing of patience", whole.err, whole.StoppedEarly)
+	}
+	stopAt := func(step int) setup { return func(job *Job, _ *configs.LoRA) { job.StopAfter = step } }
+	for _, step := range []int{1, 3, 4} { // the evaluation after step 3 is due
+		c := &Checkpoints{Dir: t.TempDir(), Keep: 1}
+		first := train(t, t.Context(), false, dropping, into(c, 1000), stopAt(step))
+		if !errors.Is(first.err, ErrStopped) || !errors.Is(first.err, ErrInterrupted) || first.Steps != step {
+			t.Fatalf("ended after step %d of %d: %v", first.Steps, step, first.err)
+		}
+		last := first.evaluations[len(first.evaluations)-1]
+		if last.Step != step || last.Extra != (step != 3) || last.Loss <= 0 {
+			t.Errorf("the last evaluation of a run stopped after step %d is %+v", step, last)
+		}
+		again := train(t, t.Context(), false, dropping, into(c, 1000), from(t, c, step), stopAt(step))
+		if !errors.Is(again.err, ErrStopped) || len(again.memoryRecorder.steps) > 0 {
+			t.Errorf("once more it ended with %v after %d more steps", again.err, len(again.memoryRecorder.steps))
+		}
+		rest := train(t, t.Context(), false, dropping, into(c, 1000), from(t, c, step), stopAt(whole.Steps+100))
+		if rest.err != nil {
+			t.Fatal(rest.err)
+		}
+		if diff := cmp.Diff(stepsOf(whole), stepsOf(first, rest)); diff != "" {
+			t.Errorf("stopped after step %d (-never stopped +resumed):\n%s", step, diff)
+		}
+		extra := func(e Evaluation) bool { return e.Extra }
+		if diff := cmp.Diff(evaluationsOf(whole), slices.DeleteFunc(evaluationsOf(first, rest), extra)); diff != "" {
+			t.Errorf("evaluations of a run stopped after step %d (-never stopped +resumed):\n%s", step, diff)
+		}
+		if !slices.Equal(whole.weights, rest.weights) || rest.Best.Step != whole.Best.Step || len(rest.Validation) != len(whole.Validation) {
+			t.Errorf("stopped after step %d: the weights or the best differ, best %+v, want %+v", step, rest.Best, whole.Best)
+		}
+	}
+	if last := train(t, t.Context(), false, validated, func(job *Job, _ *configs.LoRA) { job.StopAfter = 8 }); last.err != nil {
+		t.Errorf("stopped after its last step it is done, got %v", last.err)
+	}
+}
+
 // TestEvaluationGoesOnWhereItStopped: batches of it that were done are not done again.
 func TestEvaluationGoesOnWhereItStopped(t *testing.T) {
 	whole := train(t, t.Context(), false, validated)

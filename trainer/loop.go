@@ -21,6 +21,9 @@ import (
 // step left them.
 var ErrInterrupted = errors.New("interrupted")
 
+// ErrStopped is what Run ends with after Job.StopAfter. It is an ErrInterrupted as well: the run can go on.
+var ErrStopped = fmt.Errorf("%w as its order says", ErrInterrupted)
+
 // Job is what Run needs: a model with what is trained in it, data, and where to tell about it.
 type Job struct {
 	Model   *model.Model
@@ -43,6 +46,10 @@ type Job struct {
 	Base        string // the base model's name, for the adapters in checkpoints
 	// Resume is where the run goes on; nil from the beginning.
 	Resume *Checkpoint
+	// StopAfter ends the run after this step, as an interrupt would, with an evaluation and a checkpoint of it; 0 does not,
+	// and neither does the last step. Options stay those of the whole run, so that the schedule is right and a run that
+	// goes on from there is the one that was never stopped.
+	StopAfter int
 }
 
 // Summary is what a run comes to.
@@ -113,6 +120,9 @@ func (l *loop) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if l.stopsAfter(start) { // of a process that died there
+		return l.stop(ctx, start)
+	}
 	for step := start + 1; step <= l.steps && !l.patienceIsOver(); step++ {
 		lr, began := l.schedule.At(step), l.Now()
 
@@ -167,8 +177,46 @@ func (l *loop) run(ctx context.Context) error {
 				return err
 			}
 		}
+		if l.stopsAfter(step) {
+			return l.stop(ctx, step)
+		}
 	}
 	return nil
+}
+
+// stopsAfter reports whether the run is to stop after a step that is not its last.
+func (l *loop) stopsAfter(step int) bool {
+	return l.StopAfter > 0 && step == l.StopAfter && step < l.steps && !l.patienceIsOver()
+}
+
+// stop evaluates, where that was not due, saves a checkpoint and ends the run. Neither patience nor the best checkpoint look
+// at this evaluation: the run goes on as if nobody had asked.
+func (l *loop) stop(ctx context.Context, step int) error {
+	if len(l.Validation) > 0 && !l.due(step, l.Options.EvalSteps) {
+		began := l.Now()
+		done, err := Evaluate(ctx, l.scope, l.Model, l.Validation, PartialEvaluation{})
+		if errors.Is(err, ErrInterrupted) {
+			return l.interrupted(ctx, l.state(step))
+		} else if err != nil {
+			return fmt.Errorf("after step %d: %w", step, err)
+		}
+		e := Evaluation{Step: step, Loss: Loss{done.Sum, done.TargetTokens}.Mean(), TargetTokens: done.TargetTokens,
+			Elapsed: l.Now().Sub(began), Extra: true}
+		l.summary.Evaluating += e.Elapsed
+		if err := l.Recorder.RecordEvaluation(ctx, e); err != nil {
+			return fmt.Errorf("after step %d: record evaluation: %w", step, err)
+		}
+	}
+	if err := l.save(ctx, l.state(step)); err != nil {
+		return err
+	}
+	return fmt.Errorf("after step %d: %w", step, ErrStopped)
+}
+
+// due reports whether what is done every so many steps is done after this one: before the first step and after the last,
+// everything.
+func (l *loop) due(step, every int) bool {
+	return step == 0 || step == l.steps || every > 0 && step%every == 0
 }
 
 // begin is what comes before the first step, or before the first after a checkpoint. It returns the last step that was made.
@@ -191,10 +239,8 @@ func (l *loop) begin(ctx context.Context) (step int, err error) {
 	return state.Step, err
 }
 
-// evaluateAndSample does what is due after a step: before the first step and after the last, everything. An interrupt saves
-// how far it came.
+// evaluateAndSample does what is due after a step. An interrupt saves how far it came.
 func (l *loop) evaluateAndSample(ctx context.Context, step int, done PartialEvaluation) error {
-	due := func(every int) bool { return step == 0 || step == l.steps || every > 0 && step%every == 0 }
 	began, before := l.Now(), l.state(step)
 	defer func() { l.summary.Evaluating += l.Now().Sub(began) }()
 	stop := func() error {
@@ -205,7 +251,7 @@ func (l *loop) evaluateAndSample(ctx context.Context, step int, done PartialEval
 	if ctx.Err() != nil {
 		return stop()
 	}
-	if len(l.Validation) > 0 && due(l.Options.EvalSteps) {
+	if len(l.Validation) > 0 && l.due(step, l.Options.EvalSteps) {
 		var err error
 		if done, err = Evaluate(ctx, l.scope, l.Model, l.Validation, done); errors.Is(err, ErrInterrupted) {
 			return stop()
@@ -222,7 +268,7 @@ func (l *loop) evaluateAndSample(ctx context.Context, step int, done PartialEval
 		}
 		l.judge(e)
 	}
-	if due(l.Sample.Steps) {
+	if l.due(step, l.Sample.Steps) {
 		for i, prompt := range l.Sample.Prompts {
 			started := l.Now()
 			reply, tokens, stopped, err := Reply(ctx, l.scope, l.Model, l.Tokenizer,

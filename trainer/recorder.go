@@ -56,6 +56,7 @@ type Evaluation struct {
 	Loss         float64 // nats a target token
 	TargetTokens int
 	Elapsed      time.Duration
+	Extra        bool `json:",omitempty"` // made only because the run was to stop there: it does not count for the best
 }
 
 // SampleText is a reply that the model wrote after a step; step 0 is before the first.
