@@ -13,20 +13,30 @@ import (
 // 2e-4 for a text.
 type binder struct {
 	file     string
+	suggest  func(full string) string // what an unknown key may have meant
 	problems []*Problem
 	autos    map[string]*bool  // by dotted key: the truth values that may be auto
 	origins  map[string]origin // by dotted key: what set it last
 	failed   map[string]bool   // dotted keys whose value could not be read; "" for the whole file
 
-	assignment string // the --set flag that is being read, as it is shown; empty while in the file
+	assignment string // the assignment that is being read, as it is shown; empty while in the file
 	assigned   string // the dotted key that it names
+}
+
+func newBinder(file string, suggest func(full string) string) *binder {
+	return &binder{file: file, suggest: suggest, origins: map[string]origin{}, failed: map[string]bool{}}
+}
+
+// nodeReader is a field that reads its own YAML.
+type nodeReader interface {
+	read(b *binder, n ast.Node, key string)
 }
 
 // origin is where a value was written: a line of the file, or a flag.
 type origin struct {
 	line int    // 0 for a flag
-	flag string // "--set lora.rank=0"
-	key  string // the key that the flag names
+	flag string // "--set lora.rank=0", or the line of a sweep that tries this value
+	key  string // the key that it names
 }
 
 // value writes node n into v, the field of Config at the dotted key.
@@ -40,6 +50,12 @@ func (b *binder) value(n ast.Node, key string, v reflect.Value) {
 		return
 	}
 	b.origins[key] = b.here(n)
+	if v.CanAddr() {
+		if own, ok := v.Addr().Interface().(nodeReader); ok {
+			own.read(b, n, key)
+			return
+		}
+	}
 	switch v.Kind() {
 	case reflect.Struct:
 		b.section(n, key, v)
@@ -76,7 +92,7 @@ func (b *binder) section(n ast.Node, key string, v reflect.Value) {
 		case twice:
 			b.report(it.Key(), full, "is given twice, first in line %d", first)
 		case !known:
-			b.report(it.Key(), "", "unknown key %q%s", full, suggestKey(full))
+			b.report(it.Key(), "", "unknown key %q%s", full, b.suggest(full))
 		default:
 			b.value(it.Value(), full, field)
 		}
@@ -188,7 +204,7 @@ func (b *binder) report(n ast.Node, key, format string, args ...any) {
 // here is where node n stands.
 func (b *binder) here(n ast.Node) origin {
 	if b.assignment != "" {
-		return origin{flag: "--set " + b.assignment, key: b.assigned}
+		return origin{flag: b.assignment, key: b.assigned}
 	}
 	return origin{line: lineOf(n)}
 }

@@ -37,8 +37,23 @@ func Load(path string, set []string) (*Config, error) {
 // Parse is Load for text at hand, such as the resolved configuration that a run keeps. The name stands for the
 // file in errors and gives the run its name when the text has none.
 func Parse(name string, src []byte, set []string) (*Config, error) {
+	flags := make([]assignment, len(set))
+	for i, text := range set {
+		key, value, ok := strings.Cut(text, "=")
+		flags[i] = assignment{place: "--set " + shown(text), key: strings.TrimSpace(key), value: value, malformed: !ok}
+	}
+	cfg, problems := parse(name, src, flags)
+	if err := join(problems); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// parse reads a text and then what is assigned over it. The configuration holds only without problems.
+func parse(name string, src []byte, over []assignment) (*Config, []*Problem) {
 	cfg := Default()
-	b := &binder{file: name, autos: cfg.autos(), origins: map[string]origin{}, failed: map[string]bool{}}
+	b := newBinder(name, suggestKey)
+	b.autos = cfg.autos()
 	root, line, problem := parseYAML(bytes.TrimPrefix(src, []byte("\ufeff")))
 	switch {
 	case problem != "":
@@ -47,8 +62,8 @@ func Parse(name string, src []byte, set []string) (*Config, error) {
 	case root != nil:
 		b.value(root, "", reflect.ValueOf(&cfg).Elem())
 	}
-	for _, assignment := range set {
-		b.override(assignment, &cfg)
+	for _, a := range over {
+		b.override(a, &cfg)
 	}
 
 	if cfg.Name == "" {
@@ -63,10 +78,7 @@ func Parse(name string, src []byte, set []string) (*Config, error) {
 			b.problems = append(b.problems, b.locate(p))
 		}
 	}
-	if err := join(b.problems); err != nil {
-		return nil, err
-	}
-	return &cfg, nil
+	return &cfg, b.problems
 }
 
 // readSmall reads a file of at most maxBytes.

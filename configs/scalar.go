@@ -148,8 +148,11 @@ func wanted(t reflect.Type) string {
 		if isPattern(t) {
 			return "names with a number each, such as {v_proj: 4}"
 		}
-		if t.Elem().Kind() == reflect.String {
+		switch t.Elem().Kind() {
+		case reflect.String:
 			return "a list of texts"
+		case reflect.Float64:
+			return "a list of numbers"
 		}
 		return "a list of whole numbers"
 	case reflect.Bool:

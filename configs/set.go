@@ -7,15 +7,21 @@ import (
 	"unicode"
 )
 
-// override writes one --set flag, key=value, over cfg. The value is YAML, so that a flag can hold whatever the
-// file can: 20, 2e-4, [q_proj, v_proj], {rank: 8, alpha: 16}; nothing after = sets a key back to none.
-func (b *binder) override(assignment string, cfg *Config) {
-	key, value, ok := strings.Cut(assignment, "=")
-	key = strings.TrimSpace(key)
-	b.assignment, b.assigned = shown(assignment), key
+// assignment is a value for one key over those of the file: a --set flag, or what a sweep tries.
+type assignment struct {
+	place      string // where to look, as it is shown
+	key, value string
+	malformed  bool // there is no key=value
+}
+
+// override writes an assignment over cfg. The value is YAML, so that a flag can hold whatever the file can: 20, 2e-4,
+// [q_proj, v_proj], {rank: 8, alpha: 16}; nothing after = sets a key back to none.
+func (b *binder) override(a assignment, cfg *Config) {
+	key, value := a.key, a.value
+	b.assignment, b.assigned = a.place, key
 	defer func() { b.assignment, b.assigned = "", "" }()
 
-	if !ok || key == "" {
+	if a.malformed || key == "" {
 		b.report(nil, "", "want key=value, such as train.max_steps=20")
 		return
 	}

@@ -88,6 +88,11 @@ func formatText(s string) string {
 	if plainText.MatchString(s) && !plainWord.MatchString(s) {
 		return s
 	}
+	return quoteText(s)
+}
+
+// quoteText writes a text with double quotes and escapes.
+func quoteText(s string) string {
 	var out strings.Builder
 	out.WriteByte('"')
 	for i, r := range s {

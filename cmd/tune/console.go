@@ -21,6 +21,8 @@ type console struct {
 	recent   window
 	printed  time.Time // of the last plain line, or of the bar
 	last     trainer.StepMetrics
+	trial    string // "trial 3": a sweep tells how it goes, and only its bar and its warnings are shown
+	noBar    bool   // others write at the same time
 }
 
 // How often a run says how far it is, without a terminal and on one.
@@ -36,6 +38,9 @@ func newConsole(out, err io.Writer) *console {
 // start says what is about to be trained.
 func (c *console) start(row *runstore.Run, plan *planReport) {
 	c.total = row.TotalSteps
+	if c.trial != "" {
+		return
+	}
 	c.line("run %s", row.ID)
 	device := row.Device
 	if row.DeviceName != "" {
@@ -77,9 +82,10 @@ func (c *console) step(m trainer.StepMetrics) {
 		return
 	}
 	c.printed = now
-	if c.screen.terminal {
+	switch {
+	case c.screen.terminal && !c.noBar:
 		c.showBar(m, left)
-	} else {
+	case c.trial == "":
 		c.line("step %d/%d  loss %.4f  lr %.2e  %.0f tok/s  %s  %s left", m.Step, c.total, m.Loss, m.LR,
 			c.recent.tokensPerSecond(), chart.FormatBytes(float64(m.MemoryBytes)), chart.FormatDuration(left.Seconds()))
 	}
@@ -98,14 +104,25 @@ func (c *console) showBar(m trainer.StepMetrics, left time.Duration) {
 			progressbar.OptionShowCount(), progressbar.OptionSetWidth(24), progressbar.OptionThrottle(0),
 			progressbar.OptionSetElapsedTime(false), progressbar.OptionSetTheme(theme))
 	}
-	c.bar.Describe(c.screen.ascii(fmt.Sprintf("loss %.4f · %.0f tok/s · %s · %s left", m.Loss, c.recent.tokensPerSecond(),
+	trial := ""
+	if c.trial != "" {
+		trial = c.trial + " · "
+	}
+	c.bar.Describe(c.screen.ascii(trial + fmt.Sprintf("loss %.4f · %.0f tok/s · %s · %s left", m.Loss, c.recent.tokensPerSecond(),
 		chart.FormatBytes(float64(m.MemoryBytes)), chart.FormatDuration(left.Seconds()))))
 	_ = c.bar.Set(m.Step) // an error here only means that the terminal went away
 }
 
 // evaluation shows a validation loss.
 func (c *console) evaluation(e trainer.Evaluation) {
-	c.line("step %d  validation loss %.4f", e.Step, e.Loss)
+	c.detail("step %d  validation loss %.4f", e.Step, e.Loss)
+}
+
+// detail writes a line that a trial of a sweep does not.
+func (c *console) detail(format string, a ...any) {
+	if c.trial == "" {
+		c.line(format, a...)
+	}
 }
 
 // line writes a line to stderr without tearing the bar.
@@ -118,11 +135,19 @@ func (c *console) line(format string, a ...any) {
 		_ = c.bar.Clear()
 		defer func() { _ = c.bar.RenderBlank() }()
 	}
-	fmt.Fprintf(c.err, format+"\n", a...)
+	text := fmt.Sprintf(format, a...)
+	if c.trial != "" {
+		text = c.trial + ": " + text
+	}
+	fmt.Fprintln(c.err, text)
 }
 
-// closeBar ends the bar where it is.
+// closeBar ends the bar where it is; that of a trial goes.
 func (c *console) closeBar() {
+	if c.bar != nil && c.trial != "" {
+		_ = c.bar.Clear()
+		c.bar = nil
+	}
 	if c.bar != nil {
 		_ = c.bar.Exit()
 		fmt.Fprintln(c.err)

@@ -30,6 +30,7 @@ type order struct {
 	MicroBatch int  // rows of a batch at a time; 0 for all
 	Resume     bool // go on from a checkpoint where there is one
 	LastStep   int  // the last that is recorded: a checkpoint behind a later one would leave a hole
+	StopAfter  int  // end after this step, with a checkpoint; 0 for the whole run
 }
 
 // message is one thing that a worker tells; one field is set.
@@ -72,6 +73,7 @@ type failureKind string
 const (
 	failed      failureKind = "failed"
 	interrupted failureKind = "interrupted"
+	stopped     failureKind = "stopped" // after the step that its order named
 	diverged    failureKind = "diverged"
 	outOfMemory failureKind = "out of memory"
 )
@@ -89,6 +91,8 @@ func failureOf(err error) *failure {
 	switch {
 	case spoiled:
 		f.Kind = diverged
+	case errors.Is(err, trainer.ErrStopped):
+		f.Kind = stopped
 	case errors.Is(err, trainer.ErrInterrupted):
 		f.Kind = interrupted
 	case errors.Is(err, torch.ErrOutOfMemory):

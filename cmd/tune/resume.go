@@ -145,6 +145,9 @@ func interruptedRun(ctx context.Context, store *runstore.Store, cfg *configs.Con
 	if err != nil {
 		return nil, err
 	}
+	if run.SweepID != "" { // its sweep decides how it goes on
+		return nil, nil
+	}
 	if run.Status != runstore.Interrupted && !(run.Status == runstore.Running && gone(&run)) {
 		return nil, nil
 	}

@@ -46,6 +46,17 @@ type session struct {
 	lastStep int           // that is recorded
 	best     runstore.Real // validation loss so far; NaN without one
 	failed   error         // to record: what cannot be recorded is not trained
+
+	trial     *trialOf // nil for a run of its own
+	stopAfter int      // a step; 0 for the whole run
+}
+
+// trialOf is what makes a run the trial of a sweep.
+type trialOf struct {
+	sweepID  string
+	number   int
+	settings string         // JSON
+	signals  chan os.Signal // what the user wishes, from the sweep
 }
 
 func newSession(c *cli.Context, store *runstore.Store, cfg *configs.Config) *session {
@@ -58,6 +69,9 @@ func (r *session) start(ctx context.Context) error {
 	var err error
 	if r.row, err = newRow(ctx, r.cfg, r.began); err != nil {
 		return err
+	}
+	if r.trial != nil {
+		r.row.SweepID, r.row.SweepTrial, r.row.SweepSettings = r.trial.sweepID, r.trial.number, r.trial.settings
 	}
 	r.dir = filepath.Join(r.cfg.Output.Dir, r.row.ID)
 	if err := r.store.CreateRun(ctx, r.row); err != nil {
@@ -173,6 +187,9 @@ func (r *session) supervise(ctx context.Context, resume bool) error {
 		}
 		return err
 	}
+	if r.trial != nil { // its sweep tells
+		return nil
+	}
 	r.Loading += time.Duration(r.earlier.load * float64(time.Second))
 	r.printSummary(time.Duration(float64(finish.WallSeconds) * float64(time.Second)))
 	return nil
@@ -186,7 +203,7 @@ func statusOf(err error) runstore.Status {
 		switch f.Kind {
 		case diverged:
 			return runstore.Diverged
-		case interrupted:
+		case interrupted, stopped:
 			return runstore.Interrupted
 		}
 	}
@@ -222,11 +239,9 @@ func (r *session) work(ctx context.Context, resume bool) error {
 	if err != nil {
 		return err
 	}
-	stop := newStopper(ctx, func() {
-		r.out.line("\nending after this step; Ctrl-C again quits at once")
-	})
+	stop := r.stopper(ctx)
 	defer stop.close()
-	o := order{Config: string(config), Force: r.force, Resume: resume}
+	o := order{Config: string(config), Force: r.force, Resume: resume, StopAfter: r.stopAfter}
 	for try := 0; ; try++ {
 		o.Run, o.LastStep = r.row, r.lastStep
 		died, err := r.train(ctx, o, stop)
@@ -258,6 +273,18 @@ func (r *session) work(ctx context.Context, resume bool) error {
 			return err
 		}
 	}
+}
+
+// stopper listens to the user, or to the sweep, which does.
+func (r *session) stopper(ctx context.Context) *stopper {
+	if r.trial != nil {
+		return newStopper(ctx, r.trial.signals, func() {})
+	}
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	return newStopper(ctx, signals, func() {
+		r.out.line("\nending after this step; Ctrl-C again quits at once")
+	})
 }
 
 // halved returns half as many rows at a time as before; 0 where there is only one.
@@ -361,7 +388,7 @@ func (r *session) record(ctx context.Context, m message) error {
 	case m.Started != nil:
 		r.out.start(&r.row, m.Started.Plan)
 		if from := m.Started.From; from > 0 {
-			r.out.line("going on behind step %d", from)
+			r.out.detail("going on behind step %d", from)
 			if err := r.store.NoteResume(ctx, id, int64(from)); err != nil {
 				return err
 			}
@@ -376,7 +403,7 @@ func (r *session) record(ctx context.Context, m message) error {
 			return err
 		}
 		r.out.evaluation(e)
-		if e.Step > 0 && !(float64(r.best) <= e.Loss) {
+		if e.Step > 0 && !e.Extra && !(float64(r.best) <= e.Loss) {
 			r.best = runstore.Real(e.Loss)
 			return r.store.NoteBest(ctx, id, int64(e.Step), r.best)
 		}
@@ -454,10 +481,9 @@ type stopper struct {
 	wishes  int
 }
 
-// newStopper listens for Ctrl-C and SIGTERM, and for the end of ctx; told is called at the first.
-func newStopper(ctx context.Context, told func()) *stopper {
-	s := &stopper{signals: make(chan os.Signal, 2), done: make(chan struct{})}
-	signal.Notify(s.signals, os.Interrupt, syscall.SIGTERM)
+// newStopper listens for signals, and for the end of ctx; told is called at the first.
+func newStopper(ctx context.Context, signals chan os.Signal, told func()) *stopper {
+	s := &stopper{signals: signals, done: make(chan struct{})}
 	go func() {
 		ended := ctx.Done()
 		for {

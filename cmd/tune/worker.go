@@ -238,7 +238,8 @@ func (w *worker) work(ctx context.Context) error {
 		}
 		batcher := datasets.NewBatcher(rows, batchOptions(cfg))
 		job := trainer.Job{Model: m, Adapter: adapter, Train: batcher, Options: cfg.Train, Sample: cfg.Sample, Seed: cfg.Seed,
-			Tokenizer: tok, Recorder: w, Now: time.Now, MicroBatch: w.MicroBatch, SaveSteps: cfg.Checkpoint.Steps, Base: cfg.Model.Path}
+			Tokenizer: tok, Recorder: w, Now: time.Now, MicroBatch: w.MicroBatch, SaveSteps: cfg.Checkpoint.Steps, Base: cfg.Model.Path,
+			StopAfter: w.StopAfter}
 		if validation != nil {
 			job.Validation = epochOf(validation, cfg.Train.BatchSize)
 		}
