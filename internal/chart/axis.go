@@ -6,23 +6,80 @@ import (
 	"slices"
 )
 
-// axis is a linear scale from Low to High with ticks Apart from each other, all within the scale.
+// axis is a scale from Low to High with ticks, all within the scale: linear, with ticks Apart from each other, or, with
+// Log, logarithmic from a Low above zero.
 type axis struct {
 	Low, High float64
 	Apart     float64
 	Ticks     []float64
+	Log       bool
+	format    func(v float64) string // of the ticks; nil for plain numbers
 }
 
-// at returns where v lies: 0 at Low, 1 at High.
-func (a axis) at(v float64) float64 { return (v - a.Low) / (a.High - a.Low) }
+// at returns where v lies: 0 at Low, 1 at High. On a logarithmic axis what is not above zero lies nowhere: NaN.
+func (a axis) at(v float64) float64 {
+	if !a.Log {
+		return (v - a.Low) / (a.High - a.Low)
+	}
+	if v <= 0 {
+		return math.NaN()
+	}
+	return math.Log(v/a.Low) / math.Log(a.High/a.Low)
+}
 
 // labels returns the text of every tick.
 func (a axis) labels() []string {
 	out := make([]string, len(a.Ticks))
 	for i, t := range a.Ticks {
-		out[i] = formatTick(t, a.Apart)
+		switch {
+		case a.format != nil:
+			out[i] = a.format(t)
+		case a.Log:
+			out[i] = formatSetting(t)
+		default:
+			out[i] = formatTick(t, a.Apart)
+		}
 	}
 	return out
+}
+
+// logAxis returns a logarithmic axis from low to high, both above zero, with a little room at either end and about count
+// ticks: powers of ten, their doubles and halves where the powers are too few.
+func logAxis(low, high float64, count int) axis {
+	high = max(high, low*1.05)
+	room := math.Pow(high/low, 0.05)
+	a := axis{Low: low / room, High: high * room, Log: true}
+	for _, mantissas := range [][]float64{{1}, {1, 3}, {1, 2, 5}, {1, 1.5, 2, 3, 5, 7}} {
+		a.Ticks = logTicks(a.Low, a.High, mantissas)
+		if len(a.Ticks) >= max(2, count/2) {
+			break
+		}
+	}
+	if len(a.Ticks) < 2 { // less than a doubling: its ticks are those of a linear axis
+		a.Ticks = valueAxis(low, high, count).Ticks
+	}
+	// Where there are too many, every second or third power is enough.
+	if step := (len(a.Ticks) + 2*count - 1) / (2 * count); step > 1 {
+		var kept []float64
+		for i := 0; i < len(a.Ticks); i += step {
+			kept = append(kept, a.Ticks[i])
+		}
+		a.Ticks = kept
+	}
+	return a
+}
+
+// logTicks returns the multiples of powers of ten between low and high.
+func logTicks(low, high float64, mantissas []float64) []float64 {
+	var ticks []float64
+	for power := math.Floor(math.Log10(low)); power <= math.Ceil(math.Log10(high)); power++ {
+		for _, m := range mantissas {
+			if v := m * math.Pow(10, power); v >= low && v <= high {
+				ticks = append(ticks, v)
+			}
+		}
+	}
+	return ticks
 }
 
 // valueAxis returns an axis from low to high with a little room at either end and about count ticks inside. An

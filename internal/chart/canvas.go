@@ -134,6 +134,24 @@ func (c *canvas) line(points []Point, within box, style lineStyle) {
 	}
 }
 
+// wave strokes a curve through points that is level at each of them.
+func (c *canvas) wave(points []Point, style lineStyle) {
+	var path vg.Path
+	for i, p := range points {
+		if i == 0 {
+			path.Move(c.point(p.X, p.Y))
+			continue
+		}
+		before := points[i-1]
+		half := (before.X + p.X) / 2
+		path.CubeTo(c.point(half, before.Y), c.point(half, p.Y), c.point(p.X, p.Y))
+	}
+	c.vg.SetColor(style.color)
+	c.vg.SetLineWidth(vg.Points(style.width))
+	c.vg.SetLineDash(nil, 0)
+	c.vg.Stroke(path)
+}
+
 // straight strokes one line between two points.
 func (c *canvas) straight(x0, y0, x1, y1 float64, style lineStyle) {
 	var path vg.Path

@@ -6,7 +6,8 @@
 //   - memory by step, from zero: resident, and in tensors where that is known;
 //   - wall time, one bar a run: load, train, evaluate, save and whatever none of them covers.
 //
-// Growth writes another: training speed and peak memory against one quantity, such as the rows in a batch.
+// Growth writes another: training speed and peak memory against one quantity, such as the rows in a batch. Parallel writes
+// a third: the settings and the result of every trial of a sweep.
 //
 // Data may be ragged or broken: a NaN or infinite value is a gap, a negative duration counts as zero, a series
 // longer than its Steps is cut. A single first loss far above all others does not flatten the curve: the axis

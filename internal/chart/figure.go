@@ -54,7 +54,7 @@ const (
 //
 // Errors: no runs, more than 60, a size too small for them or above 10,000 points, an unknown format, and
 // whatever w returns. Nothing is written before the picture is complete.
-func Figure(w io.Writer, format Format, runs []Run, opt Options) (err error) {
+func Figure(w io.Writer, format Format, runs []Run, opt Options) error {
 	if _, err := ParseFormat(string(format)); err != nil {
 		return err
 	}
@@ -80,6 +80,17 @@ func Figure(w io.Writer, format Format, runs []Run, opt Options) (err error) {
 	}
 	plan.stretch(float64(opt.Height))
 
+	return paint(w, format, opt, runs, func(f *figure) string {
+		f.header(title, subtitle)
+		f.loss(plan.loss)
+		f.memory(plan.memory)
+		f.time(plan.time)
+		return title
+	})
+}
+
+// paint writes a picture of runs that draw draws, once it is complete. draw returns the title.
+func paint(w io.Writer, format Format, opt Options, runs []Run, draw func(*figure) string) (err error) {
 	colors := light
 	if opt.Dark {
 		colors = dark
@@ -98,10 +109,7 @@ func Figure(w io.Writer, format Format, runs []Run, opt Options) (err error) {
 		r.Name = label(r.Name)
 		f.runs[i] = r
 	}
-	f.header(title, subtitle)
-	f.loss(plan.loss)
-	f.memory(plan.memory)
-	f.time(plan.time)
+	title := draw(f)
 	if err := f.writeTo(w, title); err != nil {
 		return fmt.Errorf("chart: write %s: %w", format, err)
 	}

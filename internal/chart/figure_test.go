@@ -144,22 +144,28 @@ func TestNoTextIsCutOrCovered(t *testing.T) {
 	for name, runs := range cases {
 		for _, width := range []int{minWidth, 840, 1400} {
 			t.Run(fmt.Sprintf("%s at %d", name, width), func(t *testing.T) {
-				found, w, h := texts(t, drawn(t, SVG, runs, Options{Width: width}))
-				if len(found) < 4 { // the title and the panels'
-					t.Fatalf("only %d texts", len(found))
-				}
-				for i, a := range found {
-					if a.Left < margin/2-0.01 || a.Right > w-margin/2+0.01 || a.Top < 0 || a.Bottom > h {
-						t.Errorf("%q is cut: it takes %.1f to %.1f, %.1f to %.1f of %g by %g", a.text,
-							a.Left, a.Right, a.Top, a.Bottom, w, h)
-					}
-					for _, b := range found[:i] {
-						if a.Left < b.Right && b.Left < a.Right && a.Top < b.Bottom && b.Top < a.Bottom {
-							t.Errorf("%q lies on %q", a.text, b.text)
-						}
-					}
-				}
+				checkTexts(t, drawn(t, SVG, runs, Options{Width: width}), 4) // the title and the panels'
 			})
+		}
+	}
+}
+
+// checkTexts fails where a text of an SVG is cut by its rim or lies on another, or where there are too few.
+func checkTexts(t *testing.T, svg []byte, least int) {
+	t.Helper()
+	found, w, h := texts(t, svg)
+	if len(found) < least {
+		t.Fatalf("only %d texts", len(found))
+	}
+	for i, a := range found {
+		if a.Left < margin/2-0.01 || a.Right > w-margin/2+0.01 || a.Top < 0 || a.Bottom > h {
+			t.Errorf("%q is cut: it takes %.1f to %.1f, %.1f to %.1f of %g by %g", a.text,
+				a.Left, a.Right, a.Top, a.Bottom, w, h)
+		}
+		for _, b := range found[:i] {
+			if a.Left < b.Right && b.Left < a.Right && a.Top < b.Bottom && b.Top < a.Bottom {
+				t.Errorf("%q lies on %q", a.text, b.text)
+			}
 		}
 	}
 }
