@@ -238,10 +238,13 @@ func collect[T any](rows *sql.Rows, err error, columns func(*T) []column) ([]T, 
 		return nil, err
 	}
 	defer rows.Close()
-	var out []T
+	var (
+		out []T
+		x   T
+	)
+	into := values(columns(&x)) // once: a long run has tens of thousands of rows
 	for rows.Next() {
-		var x T
-		if err := rows.Scan(values(columns(&x))...); err != nil {
+		if err := rows.Scan(into...); err != nil {
 			return nil, err
 		}
 		out = append(out, x)
