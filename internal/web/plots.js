@@ -60,7 +60,8 @@ const tunePlots = (() => {
   //   series   [{ label, color: () => "#rrggbb", faint, dash, points, width, format }]
   //   x        { label, format }, y { label, format, log, zero }
   //   height   in pixels (260), sync a key, data as uPlot wants it: [xs, ys, ys, ...], null for gaps
-  // It returns { setData(data), destroy(), u }.
+  //   zoomed   called with the lowest and the highest x in sight whenever these change
+  // It returns { setData(data), destroy(), u }. New data leaves the view of a reader who has zoomed in as it is.
   function make(el, spec) {
     const axis = (a, size) => ({
       stroke: () => css("--muted"),
@@ -91,6 +92,7 @@ const tunePlots = (() => {
           : { range: (u, low, high) => (low === null ? [0, 1] : uPlot.rangeNum(y.zero ? Math.min(0, low) : low, high, 0.08, true)) },
       },
       axes: [axis(x, 44), axis(y, 72)],
+      hooks: { setScale: [(u, key) => { if (key === "x" && spec.zoomed) spec.zoomed(u.scales.x.min, u.scales.x.max); }] },
       series: [
         { label: x.label || "step", value: (u, v, s, i) => (i == null ? "–" : (x.format || format.short)(v)) },
         ...spec.series.map((s) => ({
@@ -126,7 +128,15 @@ const tunePlots = (() => {
     observer.observe(el);
     const plot = {
       u,
-      setData(data) { u.setData(data); say(); },
+      setData(data) {
+        const { min, max } = u.scales.x, xs = u.data[0];
+        if (xs.length > 1 && finite(min) && (min > xs[0] || max < xs[xs.length - 1])) {
+          u.batch(() => { u.setData(data, false); u.setScale("x", { min, max }); });
+        } else {
+          u.setData(data);
+        }
+        say();
+      },
       destroy() { observer.disconnect(); all.delete(plot); u.destroy(); el.replaceChildren(); },
     };
     all.add(plot);
