@@ -91,7 +91,7 @@ const tunePlots = (() => {
           ? { distr: 3 }
           : { range: (u, low, high) => (low === null ? [0, 1] : uPlot.rangeNum(y.zero ? Math.min(0, low) : low, high, 0.08, true)) },
       },
-      axes: [axis(x, 44), axis(y, 72)],
+      axes: [axis(x, x.label ? 44 : 32), axis(y, 72)],
       hooks: { setScale: [(u, key) => { if (key === "x" && spec.zoomed) spec.zoomed(u.scales.x.min, u.scales.x.max); }] },
       series: [
         { label: x.label || "step", value: (u, v, s, i) => (i == null ? "–" : (x.format || format.short)(v)) },

@@ -92,8 +92,8 @@ function drawAll(el, runs) {
   const f = tunePlots.format;
   const common = { sync: "compare", runs, zoomed: (low, high) => runs.forEach((r) => r.zoom.look(low, high)) };
   return [
-    drawRuns(el, { ...common, title: "loss, smoothed", wide: true, format: f.loss, log: true, lines: (r) => [r.curves.step, r.curves.smooth_loss] }),
-    drawRuns(el, { ...common, title: "validation loss", format: f.loss, points: true,
+    drawRuns(el, { ...common, title: "loss, smoothed", height: 280, format: f.loss, log: true, lines: (r) => [r.curves.step, r.curves.smooth_loss] }),
+    drawRuns(el, { ...common, title: "validation loss", height: 280, format: f.loss, log: true, points: true,
       lines: (r) => [r.curves.validation.map((e) => e.step), r.curves.validation.map((e) => e.loss)] }),
     drawRuns(el, { ...common, title: "tokens a second, smoothed", zero: true, format: f.integer, lines: (r) => [r.curves.step, tunePlots.smooth(r.curves.tokens_per_second)] }),
     drawRuns(el, { ...common, title: "memory of the process", zero: true, format: f.bytes, lines: (r) => [r.curves.step, r.curves.memory_bytes] }),
@@ -116,7 +116,7 @@ const outcomes = [
 ];
 
 function showResults(el, runs) {
-  const head = ["run", "status", ...outcomes.map(([title]) => title)];
+  const head = ["run", "status", ...outcomes.map(([title]) => `>${title}`)];
   const best = outcomes.map(([, value, , way]) => {
     const values = runs.map(value).filter(tunePlots.finite);
     if (way === 0 || values.length < 2 || new Set(values).size < 2) return null;
@@ -158,7 +158,7 @@ function showSamples(el, runs) {
       const all = [...r.samples.values()].filter((x) => x.prompt === prompt).sort((a, b) => a.step - b.step);
       const last = all[all.length - 1];
       return h("div", { class: "reply" }, h("h4", {}, swatch(i), r.label(), last ? `, step ${last.step}` : ""),
-        h("p", {}, last ? last.reply || "(nothing)" : "–"));
+        h("p", {}, last ? last.reply.trim() || "(nothing)" : "–"));
     }))));
   }
 }

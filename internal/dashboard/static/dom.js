@@ -80,10 +80,11 @@ export const runAddress = (id) => `#/run/${encodeURIComponent(id)}`;
 // announce says something to those who hear the page, when they are not in the middle of something else.
 export function announce(text) { document.getElementById("announce").textContent = text; }
 
-// table makes a table that scrolls by itself where the page is too narrow for it.
+// table makes a table that scrolls by itself where the page is too narrow for it. A header that begins with ">" stands
+// above numbers.
 export function table(label, headers, rows) {
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
     h("table", {},
-      h("thead", {}, h("tr", {}, headers.map((text) => h("th", { scope: "col" }, text)))),
+      h("thead", {}, h("tr", {}, headers.map((text) => h("th", { scope: "col", class: text.startsWith(">") ? "number" : null }, text.replace(/^>/, ""))))),
       h("tbody", {}, rows)));
 }

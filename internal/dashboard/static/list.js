@@ -23,15 +23,21 @@ function nameCell(r) {
   return [
     h("a", { href: runAddress(r.id), class: "name", "data-run": r.id }, r.name),
     (r.tags || []).map((t) => h("span", { class: "tag" }, t)),
-    h("span", { class: "id mono" }, r.id),
+    h("span", { class: "id" }, h("span", { class: "mono" }, r.id), settingsOf(r)),
     r.note ? h("span", { class: "note", title: r.note }, r.note) : null,
   ];
+}
+
+// settingsOf are what tells runs of one name apart most often.
+function settingsOf(r) {
+  const rank = r.lora_rank > 0 ? `rank ${r.lora_rank}` : r.method;
+  return r.learning_rate > 0 ? ` · ${rank} · lr ${tunePlots.format.short(r.learning_rate)}` : ` · ${rank}`;
 }
 
 // lossCell shows where a loss came from and, stronger, what it has come to.
 function lossCell(first, last) {
   if (change(first, last) === "–") return "–";
-  return [h("span", { class: "muted" }, `${loss(first)} → `), h("span", { class: "result" }, loss(last))];
+  return h("span", {}, h("span", { class: "muted" }, `${loss(first)} → `), h("span", { class: "result" }, loss(last)));
 }
 
 // What a reader has chosen outlives the visit of a run.

@@ -167,7 +167,7 @@ function showSamples(el, samples) {
     const all = samples.filter((x) => x.prompt_index === index).sort((a, b) => a.step - b.step);
     const first = all[0], last = all[all.length - 1];
     const reply = (x) => h("div", { class: "reply" },
-      h("h4", {}, x.step === 0 ? "before training" : `step ${x.step}`), h("p", {}, x.reply || "(nothing)"));
+      h("h4", {}, x.step === 0 ? "before training" : `step ${x.step}`), h("p", {}, x.reply.trim() || "(nothing)"));
     el.append(h("article", { class: "sample" },
       h("h3", {}, first.prompt),
       h("div", { class: "replies" }, reply(first), last === first ? null : reply(last)),
@@ -179,7 +179,7 @@ function showSamples(el, samples) {
 function showEvents(el, events) {
   el.replaceChildren();
   if (events.length === 0) return;
-  el.append(h("h2", {}, "Log"), table("log of events", ["time", "step", "level", "kind", "message"], events.map((e) =>
+  el.append(h("h2", {}, "Log"), table("log of events", ["time", ">step", "level", "kind", "message"], events.map((e) =>
     h("tr", { "data-level": e.level },
       h("td", { class: "time" }, h("time", { datetime: e.at, title: when(e.at) }, new Date(e.at).toLocaleTimeString())),
       h("td", { class: "number" }, e.step ? String(e.step) : "–"), h("td", { class: "level" }, e.level),
@@ -213,7 +213,7 @@ function showMore(el, run, seen) {
         ["checkpoint", run.checkpoint], ["resumed", run.attempts > 1 ? `${run.attempts - 1} times, last from step ${run.resumed_from_step}` : ""],
         ["sweep", run.sweep_id ? `${run.sweep_id}, trial ${run.sweep_trial}` : ""],
       ]))),
-    seen.artifacts.length ? h("div", {}, h("h2", {}, "Artifacts"), table("artifacts", ["kind", "size", "path", "sha256"], seen.artifacts.map((a) =>
+    seen.artifacts.length ? h("div", {}, h("h2", {}, "Artifacts"), table("artifacts", ["kind", ">size", "path", "sha256"], seen.artifacts.map((a) =>
       h("tr", {}, h("td", {}, a.kind), h("td", { class: "number" }, bytes(a.bytes)), h("td", { class: "mono path" }, a.path),
         h("td", { class: "mono" }, short(a.sha256)))))) : "",
     h("details", { class: "config", open }, h("summary", {}, h("h2", {}, "Config")), h("pre", { tabindex: "0" }, seen.config || "")),
