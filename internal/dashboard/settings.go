@@ -15,14 +15,28 @@ func settings(config string) []setting {
 	for line := range strings.Lines(config) {
 		r.read(strings.TrimRight(line, " \r\n"))
 	}
-	return r.settings
+	var out []setting
+	for _, e := range r.entries {
+		value := strings.Join(e.values, ", ")
+		if e.isList {
+			value = "[" + value + "]"
+		}
+		out = append(out, setting{e.key, value})
+	}
+	return out
 }
 
 type settingsReader struct {
-	settings   []setting
+	entries    []settingsEntry
 	keys       []string // the key of the last line, part by part
 	indents    []int    // and how far each part stands in
 	textIndent int      // how far the key of the text stands in that is being read
+}
+
+type settingsEntry struct {
+	key    string
+	values []string // one, or those of a list
+	isList bool
 }
 
 const noText = -1
@@ -30,52 +44,50 @@ const noText = -1
 func (r *settingsReader) read(line string) {
 	content := strings.TrimLeft(line, " ")
 	indent := len(line) - len(content)
-	switch item, isItem := strings.CutPrefix(content, "- "); {
-	case r.textIndent != noText && (indent > r.textIndent || content == ""):
+	if r.textIndent != noText && (indent > r.textIndent || content == "") {
+		r.text(content)
+		return
+	}
+	r.textIndent = noText
+	if item, ok := strings.CutPrefix(content, "- "); ok && len(r.entries) > 0 {
 		last := r.last()
-		last.Value = strings.TrimLeft(last.Value+"\n"+content, "\n")
-	case content == "" || content[0] == '#':
-	case isItem && len(r.settings) > 0:
-		r.item(indent, item)
-	default:
-		if key, value, ok := strings.Cut(content, ":"); ok {
-			r.pair(indent, strings.Trim(key, `"'`), strings.TrimSpace(value))
-		}
+		last.isList = true
+		last.values = append(last.values, r.value(indent, item))
+	} else if key, value, ok := strings.Cut(content, ":"); ok && content[0] != '#' {
+		r.pair(indent, strings.Trim(key, `"'`), strings.TrimSpace(value))
 	}
 }
 
-func (r *settingsReader) last() *setting { return &r.settings[len(r.settings)-1] }
+func (r *settingsReader) last() *settingsEntry { return &r.entries[len(r.entries)-1] }
 
-// item adds to the list of the last key.
-func (r *settingsReader) item(indent int, item string) {
-	last := r.last()
-	items := strings.TrimSuffix(last.Value, "]")
-	if items == "" {
-		items = "["
-	} else {
-		items += ", "
+// text adds a line to the value that was begun last.
+func (r *settingsReader) text(line string) {
+	values := r.last().values
+	values[len(values)-1] = strings.TrimLeft(values[len(values)-1]+"\n"+line, "\n")
+}
+
+// value is what stands behind a key or a dash: a value, or the sign that its text stands below.
+func (r *settingsReader) value(indent int, value string) string {
+	if value != "" && (value[0] == '|' || value[0] == '>') {
+		r.textIndent = indent
+		return ""
 	}
-	r.textIndent = noText
-	if item[0] == '|' || item[0] == '>' { // its text stands below, and ends the list as far as this goes
-		last.Value, r.textIndent = items, indent
-		return
-	}
-	last.Value = items + item + "]"
+	return value
 }
 
 func (r *settingsReader) pair(indent int, key, value string) {
-	r.textIndent = noText
 	n := len(r.keys)
 	for n > 0 && r.indents[n-1] >= indent {
 		n--
 	}
 	// A key with others below it sets nothing by itself.
-	if n > 0 && r.last().Value == "" && r.last().Key == strings.Join(r.keys[:n], ".") {
-		r.settings = r.settings[:len(r.settings)-1]
+	if n > 0 && r.last().key == strings.Join(r.keys[:n], ".") {
+		r.entries = r.entries[:len(r.entries)-1]
 	}
 	r.keys, r.indents = append(r.keys[:n], key), append(r.indents[:n], indent)
-	if value != "" && (value[0] == '|' || value[0] == '>') {
-		r.textIndent, value = indent, ""
+	e := settingsEntry{key: strings.Join(r.keys, ".")}
+	if value != "" {
+		e.values = []string{r.value(indent, value)}
 	}
-	r.settings = append(r.settings, setting{strings.Join(r.keys, "."), value})
+	r.entries = append(r.entries, e)
 }

@@ -15,14 +15,17 @@ const columns = [
   { key: "wall", title: "wall time", right: true, down: true, value: wall, cell: (r) => (alive(r) ? clock(wall(r)) : duration(wall(r))) },
   { key: "memory", title: "memory", right: true, down: true, value: (r) => r.peak_memory_bytes, cell: (r) => bytes(r.peak_memory_bytes) },
   { key: "speed", title: "tok/s", right: true, down: true, value: (r) => r.tokens_per_second, cell: (r) => rate(r.tokens_per_second) },
-  { key: "when", title: "when", right: true, down: true, value: (r) => r.created_at,
+  { key: "when", title: "when", right: true, down: true, value: created,
     cell: (r) => h("time", { datetime: r.created_at, title: when(r.created_at), text: ago(r.created_at) }) },
 ];
+
+// created is a number: as text, times with fewer digits of a second would be out of order.
+function created(r) { return Date.parse(r.created_at); }
 
 function nameCell(r) {
   return [
     h("a", { href: runAddress(r.id), class: "name", "data-run": r.id }, r.name),
-    (r.tags || []).map((t) => h("span", { class: "tag" }, t)),
+    (r.tags || []).flatMap((t) => [" ", h("span", { class: "tag" }, t)]),
     h("span", { class: "id" }, h("span", { class: "mono" }, r.id), settingsOf(r)),
     r.note ? h("span", { class: "note", title: r.note }, r.note) : null,
   ];
@@ -231,6 +234,6 @@ function sort(runs, column, down) {
     const x = column.value(a), y = column.value(b);
     if (missing(x) || missing(y)) return missing(x) - missing(y);
     const order = typeof x === "string" ? x.localeCompare(y) : x - y;
-    return (down ? -order : order) || b.created_at.localeCompare(a.created_at) || b.id.localeCompare(a.id);
+    return (down ? -order : order) || created(b) - created(a) || b.id.localeCompare(a.id);
   });
 }

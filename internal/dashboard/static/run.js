@@ -17,10 +17,12 @@ export function showRun(main, id, setTitle) {
     plots: h("section", { class: "plots", "aria-label": "plots" }),
     samples: h("section", {}), events: h("section", {}), more: h("section", {}),
   };
-  main.replaceChildren(h("div", { class: "tools" }, parts.title, parts.chip), parts.sub, parts.note, parts.error, parts.cards,
-    parts.plots, parts.samples, parts.events, parts.more);
+  const body = [h("div", { class: "tools" }, parts.title, parts.chip), parts.sub, parts.note, parts.error, parts.cards,
+    parts.plots, parts.samples, parts.events, parts.more];
+  main.replaceChildren(...body);
 
   function take(m) {
+    if (!body[0].isConnected) main.replaceChildren(...body); // it was gone, and is back
     curves.take(m);
     if (m.whole) Object.assign(seen, { samples: new Map(), events: [] });
     seen.run = m.run;
