@@ -24,7 +24,8 @@ pocket: build ## make models/pocket anew: its text, then its weights (half an ho
 		--set model.path=$$(ls -d runs/*-pocket-chat-*/model | tail -n 1)
 	@echo "the weights are in the last run's model folder: copy model.safetensors to models/pocket to ship them"
 
-test: setup ## everything from nothing: build, all tests
+test: ## everything from nothing: build, all tests
+	@tools/setup.sh tests
 	go test -mod=vendor ./...
 
 test-long: setup ## what takes longer: many runs killed at random moments, then make fuzz

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes a fresh machine ready to build tune: finds or installs libtorch, vendors the Go modules, fits gotch.
+# Makes a fresh machine ready to build tune: finds or installs libtorch, vendors the Go modules, fits gotch. With the
+# argument tests it installs a browser as well, which the tests of tune serve need.
 # What is there already is left alone, so that a second call takes a second. Plain POSIX sh: it runs on macOS too.
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,8 +31,8 @@ can_root() { [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }; }
 
 apt_packages="libtorch-dev libopenblas0-openmp g++"
 
-# apt_install installs packages quietly; what apt said is shown when it did not work out.
-apt_install() {
+# apt_try installs packages quietly; what apt said is shown when it did not work out.
+apt_try() {
 	say "installing $*"
 	log=$(mktemp)
 	# The package lists of a machine may be absent or stale; they are fetched only when that shows.
@@ -42,7 +43,13 @@ apt_install() {
 	fi
 	cat "$log" >&2
 	rm -f "$log"
-	die "apt-get could not install $*" "set LIBTORCH=/path/to/libtorch to use one that is there already"
+	return 1
+}
+
+# apt_install installs packages that tune cannot do without.
+apt_install() {
+	apt_try "$@" ||
+		die "apt-get could not install $*" "set LIBTORCH=/path/to/libtorch to use one that is there already"
 }
 
 # apt_get runs one of apt-get's commands without questions.
@@ -115,6 +122,23 @@ point_blas_at_openmp() {
 	done
 }
 
+# browser_found reports whether there is a browser for the tests. Ubuntu's chromium-browser may be a script that only says
+# where to get the real one.
+browser_found() {
+	for browser in "${TUNE_CHROME:-chromium}" chromium chromium-browser google-chrome \
+		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do
+		if have "$browser" && "$browser" --version 2>/dev/null | grep -q Chrom; then return 0; fi
+	done
+	return 1
+}
+
+# Without a browser the tests that need one are skipped: that is no reason to have none of the others.
+install_browser() {
+	if have apt-get && can_root && apt_try chromium && browser_found; then return; fi
+	say "warning: no Chromium, so the page of tune serve is not tested:" \
+		"install chromium, or name one in TUNE_CHROME"
+}
+
 if ! found=$(fitgotch -show 2>&1); then
 	case "$found" in
 	*"no libtorch found"*) install_libtorch ;;
@@ -144,3 +168,4 @@ if ! vendored; then
 fi
 
 fitgotch
+if [ "${1:-}" = tests ] && ! browser_found; then install_browser; fi

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -45,19 +43,19 @@ func serve(c *cli.Context) error {
 	if err := checkServed(c); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	server := dashboard.New(c.String("db"))
+	address, err := server.Listen(port)
 	if err != nil {
 		return cannotListen(port, err)
 	}
 	ctx, stop := untilInterrupted(c.Context)
 	defer stop()
-	address := fmt.Sprintf("http://%s/", listener.Addr())
 	s := screenOf(c.App.Writer)
 	fmt.Fprintf(c.App.Writer, "%s is shown at %s (Ctrl-C ends this)\n", c.String("db"), s.paint(bold, address))
 	if s.terminal && !c.Bool("no-open") {
 		openBrowser(address)
 	}
-	return dashboard.New(c.String("db")).Serve(ctx, listener)
+	return server.Serve(ctx)
 }
 
 // checkServed opens the database once, so that one that cannot be shown is an error here and not in the browser. The

@@ -14,8 +14,9 @@ import (
 
 // Server serves the runs of one database.
 type Server struct {
-	source  *source
-	changes *changes
+	source   *source
+	changes  *changes
+	listener net.Listener
 }
 
 // New returns a Server for the database at path. There need not be one yet: it is looked for again with each request.
@@ -24,17 +25,26 @@ func New(path string) *Server {
 	return &Server{source: source, changes: newChanges(source)}
 }
 
-// Serve answers requests on l until ctx ends, and closes l. Streams end with ctx; other requests are finished.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+// Listen takes a port of 127.0.0.1, which only this machine reaches, and returns the address of the page. Port 0 is one
+// that is free.
+func (s *Server) Listen(port int) (address string, err error) {
+	if s.listener, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err != nil {
+		return "", err
+	}
+	return "http://" + s.listener.Addr().String() + "/", nil
+}
+
+// Serve answers requests after Listen until ctx ends. Streams end with ctx; other requests are finished.
+func (s *Server) Serve(ctx context.Context) error {
 	server := &http.Server{
-		Handler:           s.Handler(l.Addr().(*net.TCPAddr).Port),
+		Handler:           s.Handler(s.listener.Addr().(*net.TCPAddr).Port),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute,
 		// No WriteTimeout: a stream lasts as long as somebody looks on. It has a deadline for each of its messages.
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
+	go func() { ended <- server.Serve(s.listener) }()
 	select {
 	case err := <-ended:
 		return errors.Join(err, s.source.close())

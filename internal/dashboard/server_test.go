@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -67,14 +68,18 @@ func finish(t testing.TB, s *runstore.Store, id string) {
 	must(t, s.FinishRun(t.Context(), id, runstore.Finish{Status: runstore.Done, WallSeconds: 12, TrainSeconds: 10}))
 }
 
-// start serves the database at path and returns the address. stop ends it, as Ctrl-C does.
+// start serves the database at path and returns the host and port; at is one that was served before, or "". stop ends it,
+// as Ctrl-C does.
 func start(t testing.TB, path, at string) (address string, stop func()) {
 	t.Helper()
-	l, err := net.Listen("tcp", at)
+	_, number, _ := strings.Cut(at, ":")
+	port, _ := strconv.Atoi(number) // none is 0
+	server := New(path)
+	address, err := server.Listen(port)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- New(path).Serve(ctx, l) }()
+	go func() { ended <- server.Serve(ctx) }()
 	stopped := false
 	stop = func() {
 		if stopped {
@@ -92,7 +97,7 @@ func start(t testing.TB, path, at string) (address string, stop func()) {
 		}
 	}
 	t.Cleanup(stop)
-	return l.Addr().String(), stop
+	return strings.Trim(strings.TrimPrefix(address, "http://"), "/"), stop
 }
 
 // get asks the handler for an address.
@@ -246,7 +251,7 @@ func TestDatabaseMayComeLater(t *testing.T) {
 func TestServeEndsWithItsContext(t *testing.T) {
 	s := newStore(t)
 	newRun(t, s, "a", 3)
-	address, stop := start(t, s.Path(), "127.0.0.1:0")
+	address, stop := start(t, s.Path(), "")
 	response, err := http.Get("http://" + address + "/api/stream?run=a") // stays open
 	must(t, err)
 	defer response.Body.Close()

@@ -143,7 +143,7 @@ func between(from, to int64) (steps []int64) {
 func TestStreamOfARun(t *testing.T) {
 	s := newStore(t)
 	newRun(t, s, "a", 3)
-	address, _ := start(t, s.Path(), "127.0.0.1:0")
+	address, _ := start(t, s.Path(), "")
 	c := connect(t, address, "run=a", "")
 	steps, m, _ := c.run(upTo(3))
 	if !m.Whole || m.Run.Config != runConfig || len(m.Settings) != 3 || len(m.Evaluations) != 1 || !slices.Equal(steps, between(1, 3)) {
@@ -166,7 +166,7 @@ func TestStreamOfARun(t *testing.T) {
 func TestStreamComesBack(t *testing.T) {
 	s := newStore(t)
 	newRun(t, s, "a", 3)
-	address, stop := start(t, s.Path(), "127.0.0.1:0")
+	address, stop := start(t, s.Path(), "")
 	c := connect(t, address, "run=a", "")
 	all, _, position := c.run(upTo(3))
 	c.stop()
@@ -197,7 +197,7 @@ func TestStreamOfAResumedRun(t *testing.T) {
 	s := newStore(t)
 	newRun(t, s, "a", 6)
 	must(t, s.FinishRun(t.Context(), "a", runstore.Finish{Status: runstore.Interrupted}))
-	address, _ := start(t, s.Path(), "127.0.0.1:0")
+	address, _ := start(t, s.Path(), "")
 	c := connect(t, address, "run=a", "")
 	c.run(upTo(6))
 	time.Sleep(5 * time.Millisecond) // another process
@@ -216,7 +216,7 @@ func TestStreamOfSeveralRuns(t *testing.T) {
 	s := newStore(t)
 	newRun(t, s, "a", 2)
 	newRun(t, s, "b", 3)
-	address, _ := start(t, s.Path(), "127.0.0.1:0")
+	address, _ := start(t, s.Path(), "")
 	c := connect(t, address, "run=a&run=b&run=none", "")
 	_, first, _ := c.run(upTo(2))
 	_, second, position := c.run(upTo(3))
@@ -236,7 +236,7 @@ func TestStreamOfSeveralRuns(t *testing.T) {
 
 func TestStreamOfTheList(t *testing.T) {
 	s := newStore(t)
-	address, _ := start(t, s.Path(), "127.0.0.1:0")
+	address, _ := start(t, s.Path(), "")
 	c := connect(t, address, "", "")
 	type list struct {
 		All     bool                  `json:"all"`
@@ -275,7 +275,7 @@ func TestStreamOfTheList(t *testing.T) {
 func TestStreamWithABadPosition(t *testing.T) {
 	s := newStore(t)
 	newRun(t, s, "a", 3)
-	address, _ := start(t, s.Path(), "127.0.0.1:0")
+	address, _ := start(t, s.Path(), "")
 	for _, position := range []string{"7", "null", `{"a":7}`, `{"b":{}}`, "\xff", strings.Repeat("x", 1<<12)} {
 		c := connect(t, address, "run=a&after="+url.QueryEscape(position), "")
 		if steps, m, _ := c.run(upTo(3)); !m.Whole || len(steps) != 3 {
@@ -288,7 +288,7 @@ func TestStreamWithABadPosition(t *testing.T) {
 func TestDatabaseIsReplaced(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "runs.db")
-	address, _ := start(t, path, "127.0.0.1:0")
+	address, _ := start(t, path, "")
 	c := connect(t, address, "run=a", "")
 	if e := c.next(); e.kind != "gone" {
 		t.Errorf("before there is a database: %+v", e)
@@ -316,7 +316,7 @@ func TestDatabaseIsReplaced(t *testing.T) {
 func TestASlowBrowserHoldsUpNobody(t *testing.T) {
 	s := newStore(t)
 	newRun(t, s, "a", 1)
-	address, _ := start(t, s.Path(), "127.0.0.1:0")
+	address, _ := start(t, s.Path(), "")
 	slow, err := http.Get("http://" + address + "/api/stream?run=a")
 	must(t, err)
 	defer slow.Body.Close()
@@ -372,7 +372,7 @@ func TestNobodyListensNobodyAsks(t *testing.T) {
 func TestALongRunIsThinned(t *testing.T) {
 	s := newStore(t)
 	newRun(t, s, "a", maxPoints+2000)
-	address, _ := start(t, s.Path(), "127.0.0.1:0")
+	address, _ := start(t, s.Path(), "")
 	steps, m, _ := connect(t, address, "run=a", "").run(upTo(maxPoints + 2000))
 	if !m.Thinned || len(steps) > maxPoints || len(m.Steps.SmoothLoss) != len(steps) {
 		t.Errorf("thinned %v, %d steps, %d smoothed", m.Thinned, len(steps), len(m.Steps.SmoothLoss))

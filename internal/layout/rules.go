@@ -80,5 +80,6 @@ var forTests = struct{ may, libs []string }{
 	may: []string{"internal/hub/hubtest", "internal/golden", "internal/bounded", "internal/safetensors", "internal/gguf",
 		"internal/tokenizer"},
 	libs: []string{"github.com/google/go-cmp", "pgregory.net/rapid", "github.com/rogpeppe/go-internal",
-		"github.com/gpustack/gguf-parser-go", "github.com/chromedp/chromedp"},
+		"github.com/gpustack/gguf-parser-go", "github.com/chromedp/chromedp",
+		"github.com/chromedp/cdproto"},
 }
