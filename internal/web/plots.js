@@ -48,6 +48,9 @@ const tunePlots = (() => {
     });
   };
 
+  // How far apart the ticks of whole numbers may stand.
+  const wholeTicks = [...Array(12).keys()].flatMap((e) => [1, 2, 5].map((m) => m * 10 ** e));
+
   const all = new Set();
   const redraw = () => all.forEach((plot) => plot.u.redraw(false));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
@@ -58,7 +61,7 @@ const tunePlots = (() => {
   // make draws a plot into el, which keeps its width in step. spec has
   //   label    what the plot shows, for those who hear the page
   //   series   [{ label, color: () => "#rrggbb", faint, dash, points, width, format }]
-  //   x        { label, format }, y { label, format, log, zero }
+  //   x        { label, format, whole: there is nothing between 1 and 2 }, y { label, format, log, zero }
   //   height   in pixels (260), sync a key, data as uPlot wants it: [xs, ys, ys, ...], null for gaps
   //   zoomed   called with the lowest and the highest x in sight whenever these change
   // It returns { setData(data), destroy(), u }. New data leaves the view of a reader who has zoomed in as it is.
@@ -91,7 +94,7 @@ const tunePlots = (() => {
           ? { distr: 3 }
           : { range: (u, low, high) => (low === null ? [0, 1] : uPlot.rangeNum(y.zero ? Math.min(0, low) : low, high, 0.08, true)) },
       },
-      axes: [axis(x, x.label ? 44 : 32), axis(y, 72)],
+      axes: [{ ...axis(x, x.label ? 44 : 32), incrs: x.whole ? wholeTicks : undefined }, axis(y, 72)],
       hooks: { setScale: [(u, key) => { if (key === "x" && spec.zoomed) spec.zoomed(u.scales.x.min, u.scales.x.max); }] },
       series: [
         { label: x.label || "step", value: (u, v, s, i) => (i == null ? "–" : (x.format || format.short)(v)) },

@@ -37,7 +37,7 @@ export function drawLoss(parent, { sync, zoomed, curves }) {
   const { el } = frame(parent, "loss", true, logSwitch((on) => { log = on; p.anew(); }));
   const color = () => tunePlots.runColor(0), other = () => tunePlots.runColor(1);
   const p = replottable(el, () => tunePlots.make(el, {
-    label: "loss", sync, zoomed, height: 320, x: { format: tunePlots.format.integer },
+    label: "loss", sync, zoomed, height: 320, x: { format: tunePlots.format.integer, whole: true },
     y: { format: tunePlots.format.loss, log },
     series: [{ label: "loss", color, faint: true }, { label: "smoothed", color },
       { label: "validation", color: other, points: true }],
@@ -56,7 +56,7 @@ export function drawCurve(parent, { title, sync, zoomed, curves, series, zero, f
     ? series.flatMap((s) => [{ ...s, faint: true }, { ...s, label: `${s.label}, smoothed`, smooth: true }])
     : series;
   const p = replottable(el, () => tunePlots.make(el, {
-    label: title, sync, zoomed, height: 220, x: { format: tunePlots.format.integer }, y: { zero, format },
+    label: title, sync, zoomed, height: 220, x: { format: tunePlots.format.integer, whole: true }, y: { zero, format },
     series: shown,
   }), () => [curves.step, ...shown.map((s) => (s.smooth ? tunePlots.smooth(curves[s.column]) : curves[s.column]))]);
   return {
@@ -73,7 +73,7 @@ export function drawRuns(parent, { title, sync, zoomed, runs, lines, zero, forma
   let log = false;
   const { el, figure } = frame(parent, title, false, canLog ? logSwitch((on) => { log = on; p.anew(); }) : null);
   const p = replottable(el, () => tunePlots.make(el, {
-    label: title, sync, zoomed, height, x: { format: tunePlots.format.integer }, y: { zero, format, log },
+    label: title, sync, zoomed, height, x: { format: tunePlots.format.integer, whole: true }, y: { zero, format, log },
     series: runs.map((r, i) => ({ label: r.label(), color: () => tunePlots.runColor(i), dash: tunePlots.runDash(i), points })),
   }), () => uPlot.join(runs.map((r) => {
     const [xs, ys] = lines(r);

@@ -76,7 +76,7 @@ export function showRun(main, id, setTitle) {
 
   function cards(run) {
     const total = run.total_steps, done = run.steps_done;
-    card("status", statusOf(run), alive(run) ? `since ${clock(wall(run))}` : duration(wall(run)));
+    card("status", statusOf(run), alive(run) ? `for ${clock(wall(run))}` : duration(wall(run)));
     card("step", total > 0 ? `${done} / ${total}` : String(done), left(run, curves), (el) => bar(el, run));
     const smooth = curves.last("smooth_loss");
     card("loss, smoothed", loss(smooth ?? run.last_loss), `${loss(run.first_loss)} at the start`);
