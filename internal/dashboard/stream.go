@@ -21,9 +21,13 @@ const (
 	aliveEvery = 15 * time.Second
 	// writeWithin is how long a browser may take for one message before it counts as gone; it comes back by itself.
 	writeWithin = 30 * time.Second
-	// How often a page is told at most. A list of a hundred runs is read as a whole.
+	// How long a stream rests between two looks at least: a list of a hundred runs is read as a whole, and training needs
+	// the cores more than the page does.
 	listPace = time.Second
 	runPace  = pollEvery
+	// A look that takes long, at a long run, is followed by a rest of so many times as long, up to maxRest.
+	restTimes = 40
+	maxRest   = time.Second
 )
 
 // stream sends what is recorded of the runs that ?run names, or, without one, what changes in the list of runs.
@@ -56,13 +60,13 @@ type feed interface {
 	send(ctx context.Context, out *events) error
 }
 
-// follow sends what is new, at most once per pace, until the browser has gone.
+// follow sends what is new, with a rest of at least pace, until the browser has gone.
 func (s *Server) follow(ctx context.Context, f feed, pace time.Duration, out *events) {
 	defer s.changes.listen()()
 	alive := time.NewTicker(aliveEvery)
 	defer alive.Stop()
 	for {
-		changed := s.changes.wait()
+		changed, began := s.changes.wait(), time.Now()
 		if err := f.send(ctx, out); err != nil {
 			if ctx.Err() != nil || out.gone {
 				return
@@ -74,7 +78,7 @@ func (s *Server) follow(ctx context.Context, f feed, pace time.Duration, out *ev
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pace):
+		case <-time.After(max(pace, min(restTimes*time.Since(began), maxRest))):
 		}
 		for waiting := true; waiting; {
 			select {

@@ -39,3 +39,24 @@ func BenchmarkRuns(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRowsSince is what a page costs that looks on while the ten-thousandth step of a run is made.
+func BenchmarkRowsSince(b *testing.B) {
+	s, ctx := newStore(b), b.Context()
+	must(b, s.CreateRun(ctx, Run{ID: "a"}))
+	must(b, s.StartRun(ctx, "a"))
+	x := Step{Loss: 2.5, Tokens: 400, Seconds: 0.25, MemoryBytes: 1 << 30, PeakMemoryBytes: 2 << 30}
+	for range 10_000 {
+		x.Step++
+		must(b, s.RecordStep(ctx, "a", x))
+	}
+	rows, err := s.RowsSince(ctx, "a", Position{})
+	must(b, err)
+	for b.Loop() {
+		news, err := s.RowsSince(ctx, "a", rows.Position)
+		must(b, err)
+		if len(news.Steps) != 0 || news.Run.StepsDone != 10_000 {
+			b.Fatalf("%d new steps of %d", len(news.Steps), news.Run.StepsDone)
+		}
+	}
+}
