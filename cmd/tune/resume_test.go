@@ -332,8 +332,8 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// stopped is a project with a run that was interrupted behind step 4.
-func stopped(t *testing.T) (dir string, run outcome) {
+// stoppedRun is a project with a run that was interrupted behind step 4.
+func stoppedRun(t *testing.T) (dir string, run outcome) {
 	t.Helper()
 	dir = project(t, interruptible)
 	p := begin(t, dir, func(p *process, line string) {
@@ -350,7 +350,7 @@ func stopped(t *testing.T) (dir string, run outcome) {
 // TestWhatHasChangedIsRefused: rows, model or config that are not those that a run began with end a resume, with what
 // differs, and change nothing.
 func TestWhatHasChangedIsRefused(t *testing.T) {
-	dir, run := stopped(t)
+	dir, run := stoppedRun(t)
 	for _, tc := range []struct {
 		file, says string
 		args       []string
@@ -394,7 +394,7 @@ func TestWhatHasChangedIsRefused(t *testing.T) {
 
 // TestFreshBeginsAnew, and so does another config.
 func TestFreshBeginsAnew(t *testing.T) {
-	dir, run := stopped(t)
+	dir, run := stoppedRun(t)
 	for _, args := range [][]string{{"--fresh"}, {"--set", "seed=7"}} {
 		p := begin(t, dir, nil, append([]string{"run", "kept.yaml", "--set", "train.max_steps=30"}, args...)...)
 		if p.end() != 0 {
@@ -408,7 +408,7 @@ func TestFreshBeginsAnew(t *testing.T) {
 
 // TestDamagedCheckpointIsToldLoudly: the run goes on from the one before, or from the beginning, with a warning.
 func TestDamagedCheckpointIsToldLoudly(t *testing.T) {
-	dir, run := stopped(t)
+	dir, run := stoppedRun(t)
 	found, err := filepath.Glob(filepath.Join(dir, "runs", run.ID, "checkpoints", "checkpoint-*", "training.safetensors"))
 	if err != nil || len(found) == 0 {
 		t.Fatal(found, err)
@@ -529,7 +529,7 @@ func TestTwoRunsShareADatabase(t *testing.T) {
 
 // TestWallTimeAddsUp: that of a run is the time of all its processes.
 func TestWallTimeAddsUp(t *testing.T) {
-	dir, run := stopped(t)
+	dir, run := stoppedRun(t)
 	read := func() (wall, load float64) {
 		cmd := exec.Command("tune", "runs", "show", run.ID, "--json")
 		cmd.Dir = dir
@@ -582,7 +582,7 @@ func TestWhatAConfigLeavesOpenIsNoDifference(t *testing.T) {
 
 // TestOneOfTwoResumes: of two that go on with a run at the same moment one does, and the other says why not.
 func TestOneOfTwoResumes(t *testing.T) {
-	dir, run := stopped(t)
+	dir, run := stoppedRun(t)
 	both := []*process{begin(t, dir, nil, "resume", run.ID), begin(t, dir, nil, "resume", run.ID)}
 	codes := map[int]int{}
 	for _, p := range both {
@@ -646,7 +646,7 @@ func TestLockedDatabaseEndsTheRun(t *testing.T) {
 
 // TestRunFolderIsForItsOwnerAlone: checkpoints and state say what people have trained on.
 func TestRunFolderIsForItsOwnerAlone(t *testing.T) {
-	dir, run := stopped(t)
+	dir, run := stoppedRun(t)
 	info, err := os.Stat(filepath.Join(dir, "runs", run.ID))
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
