@@ -252,15 +252,15 @@ func TestStreamOfTheList(t *testing.T) {
 		t.Errorf("of no runs: %+v", m)
 	}
 	newRun(t, s, "a", 2)
-	m, position := next()
+	m, _ := next()
 	for len(m.Runs) == 0 {
-		m, position = next()
+		m, _ = next()
 	}
 	if m.All || m.Runs[0].ID != "a" {
 		t.Errorf("a new run: %+v", m)
 	}
 	finish(t, s, "a")
-	m, position = next()
+	_, position := next()
 	c.quiet(1500 * time.Millisecond)
 	c.stop()
 	c = connect(t, address, "", position)

@@ -70,14 +70,17 @@ export function showRun(main, id, setTitle) {
     }
     const el = shown.get(title);
     setText(el.value, value);
+    el.value.classList.toggle("long", value.length > 11);
     setText(el.detail, detail);
     if (extra) extra(el.extra);
   }
 
+  const whole = tunePlots.format.integer;
+
   function cards(run) {
     const total = run.total_steps, done = run.steps_done;
     card("status", statusOf(run), alive(run) ? `for ${clock(wall(run))}` : duration(wall(run)));
-    card("step", total > 0 ? `${done} / ${total}` : String(done), left(run, curves), (el) => bar(el, run));
+    card("step", total > 0 ? `${whole(done)} / ${whole(total)}` : whole(done), left(run, curves), (el) => bar(el, run));
     const smooth = curves.last("smooth_loss");
     card("loss, smoothed", loss(smooth ?? run.last_loss), `${loss(run.first_loss)} at the start`);
     const v = curves.validation;
