@@ -97,6 +97,12 @@ func (s *Store) FinishSweep(ctx context.Context, id string, status Status, reaso
 		id, string(status), text[string]{&reason}, utc{&now})
 }
 
+// StopTrial says why a sweep goes no further with a run that was interrupted for it. One that goes on stays as it is.
+func (s *Store) StopTrial(ctx context.Context, id, reason string) error {
+	_, err := s.exec(ctx, "stop trial "+id, "UPDATE runs SET error=?2 WHERE id=?1 AND status='interrupted'", id, text[string]{&reason})
+	return err
+}
+
 // Sweeps returns all sweeps, newest first.
 func (s *Store) Sweeps(ctx context.Context) ([]Sweep, error) {
 	return s.sweeps(ctx, "read sweeps", "?='' ORDER BY created_at DESC, id DESC", "")

@@ -36,6 +36,15 @@ func TestASweepFromCreationToItsEnd(t *testing.T) {
 		t.Errorf("%d trials, %v, want 3 in their order: %+v", len(trials), err, trials)
 	}
 
+	// What a sweep stops says why, but not where it has gone on since.
+	must(t, s.StartRun(ctx, "c"), s.FinishRun(ctx, "c", Finish{Status: Interrupted, Error: "interrupted"}), s.StartRun(ctx, "a"))
+	must(t, s.StopTrial(ctx, "c", "place 3 of 3"), s.StopTrial(ctx, "a", "place 2 of 3"))
+	for id, want := range map[string]string{"c": "place 3 of 3", "a": ""} {
+		if r, err := s.Run(ctx, id); err != nil || r.Error != want {
+			t.Errorf("run %s: %q, %v, want %q", id, r.Error, err, want)
+		}
+	}
+
 	s.now = func() time.Time { return noon.Add(time.Minute) }
 	must(t, s.BeatSweep(ctx, x.ID), s.FinishSweep(ctx, x.ID, Interrupted, "by the user"))
 	got, err := s.Sweep(ctx, x.ID)
