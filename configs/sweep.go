@@ -26,6 +26,8 @@ type Sweep struct {
 	Base string `yaml:"base"`
 	// Method is grid (every combination, the default) or random.
 	Method string `yaml:"method"`
+	// Set are values that every trial has over those of the base.
+	Set SweepSet `yaml:"set"`
 	// Keys are what is tried.
 	Keys SweepKeys `yaml:"keys"`
 	// Trials is how many combinations method random draws; grid counts by itself.
@@ -45,6 +47,9 @@ type Sweep struct {
 
 // SweepKeys are the keys that a sweep tries, in the order of its file.
 type SweepKeys []SweepKey
+
+// SweepSet is values for config keys, as --set gives them to one run.
+type SweepSet []Setting
 
 // SweepKey is one config key with what is tried for it: values, or a range to draw from.
 type SweepKey struct {
@@ -192,6 +197,9 @@ func (s *Sweep) checkCount(check *checker, b *binder) {
 	}
 	combinations, ranges := 1, false
 	for _, k := range s.Keys {
+		if slices.ContainsFunc(s.Set, func(x Setting) bool { return x.Key == k.Key }) {
+			check.bad("keys."+k.Key, "is in set as well, where every trial has the same value")
+		}
 		if k.Range != nil {
 			ranges = true
 			if s.Method == Grid {
@@ -230,9 +238,9 @@ func (s *Sweep) Expand() ([]Trial, error) {
 	told := map[string]bool{}
 	var problems []*Problem
 	for i, settings := range combinations {
-		over := make([]assignment, len(settings))
-		for j, x := range settings {
-			over[j] = assignment{place: fmt.Sprintf("%s:%d: %s=%s", s.file, x.Value.line, x.Key, shown(x.Value.Text)), key: x.Key, value: x.Value.Text}
+		var over []assignment
+		for _, x := range slices.Concat(s.Set, settings) {
+			over = append(over, assignment{place: fmt.Sprintf("%s:%d: %s=%s", s.file, x.Value.line, x.Key, shown(x.Value.Text)), key: x.Key, value: x.Value.Text})
 		}
 		cfg, found := parse(s.Base, src, over)
 		cfg.Name = s.Name
@@ -240,6 +248,11 @@ func (s *Sweep) Expand() ([]Trial, error) {
 		for _, p := range found {
 			if !told[p.Error()] {
 				told[p.Error()] = true
+				for j, x := range slices.Concat(s.Set, settings) { // told in the order of the file
+					if p.Place == over[j].place {
+						p.line = x.Value.line
+					}
+				}
 				problems = append(problems, p)
 			}
 		}
@@ -356,7 +369,14 @@ func (t *Trial) SettingsJSON() string {
 // YAML returns every key of s with its value, for [ParseSweep].
 func (s *Sweep) YAML() []byte {
 	var out strings.Builder
-	fmt.Fprintf(&out, "name: %s\nbase: %s\nmethod: %s\nkeys:\n", formatText(s.Name), formatText(s.Base), s.Method)
+	fmt.Fprintf(&out, "name: %s\nbase: %s\nmethod: %s\n", formatText(s.Name), formatText(s.Base), s.Method)
+	for i, x := range s.Set {
+		if i == 0 {
+			out.WriteString("set:\n")
+		}
+		fmt.Fprintf(&out, "  %s: %s\n", x.Key, x.Value.Text)
+	}
+	out.WriteString("keys:\n")
 	for _, k := range s.Keys {
 		fmt.Fprintf(&out, "  %s: %s\n", k.Key, k.text())
 	}

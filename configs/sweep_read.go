@@ -14,9 +14,28 @@ import (
 
 // read takes the keys of a mapping, each a key of a config with dots.
 func (k *SweepKeys) read(b *binder, n ast.Node, key string) {
+	eachConfigKey(b, n, key, "{lora.rank: [4, 8, 16]}", func(name, full string, at, value ast.Node) {
+		tried := SweepKey{Key: name, line: lineOf(at)}
+		tried.read(b, value, full)
+		*k = append(*k, tried)
+	})
+}
+
+// read takes the keys of a mapping with a value each.
+func (s *SweepSet) read(b *binder, n ast.Node, key string) {
+	eachConfigKey(b, n, key, "{train.max_steps: 100}", func(name, full string, _, value ast.Node) {
+		one := SweepKey{Key: name}
+		if one.add(b, value, full); len(one.Values) > 0 {
+			*s = append(*s, Setting{name, one.Values[0]})
+		}
+	})
+}
+
+// eachConfigKey calls f for each key of a mapping that is a key of a config, and complains of the others.
+func eachConfigKey(b *binder, n ast.Node, key, example string, f func(name, full string, at, value ast.Node)) {
 	mapping, ok := n.(ast.MapNode)
 	if !ok {
-		b.complain(n, key, "want config keys with values, such as {lora.rank: [4, 8, 16]}, got %s", describe(n))
+		b.complain(n, key, "want config keys with values, such as %s, got %s", example, describe(n))
 		return
 	}
 	seen := map[string]bool{}
@@ -33,9 +52,7 @@ func (k *SweepKeys) read(b *binder, n ast.Node, key string) {
 			continue
 		}
 		b.origins[full] = b.here(it.Key())
-		tried := SweepKey{Key: name, line: lineOf(it.Key())}
-		tried.read(b, it.Value(), full)
-		*k = append(*k, tried)
+		f(name, full, it.Key(), it.Value())
 	}
 }
 
@@ -192,7 +209,7 @@ func inlineScalar(n ast.Node, nested bool) (text string, value any, ok bool) {
 // otherSweepNames are words that other tools use for a sweep's keys.
 var otherSweepNames = map[string]string{"parameters": "keys", "params": "keys", "space": "keys", "metric": "goal", "objective": "goal",
 	"config": "base", "program": "base", "run_cap": "trials", "count": "trials", "n_trials": "trials", "num_samples": "trials",
-	"early_terminate": "halving", "pruner": "halving", "parallel": "jobs", "workers": "jobs", "n_jobs": "jobs", "values": "keys"}
+	"early_terminate": "halving", "pruner": "halving", "overrides": "set", "fixed": "set", "parallel": "jobs", "workers": "jobs", "n_jobs": "jobs", "values": "keys"}
 
 // suggestSweepKey looks for what an unknown key of a sweep's file may have meant.
 func suggestSweepKey(full string) string {

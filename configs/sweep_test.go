@@ -85,6 +85,9 @@ func TestWrongSweeps(t *testing.T) {
 		{"goal", "base: base.yaml\ngoal: accuracy\nkeys: {lora.rank: [4]}\n", "s.yaml:2: goal: "},
 		{"no validation", "base: bare.yaml\ngoal: validation_loss\nkeys: {lora.rank: [4]}\n", "s.yaml: goal: validation_loss needs data.validation"},
 		{"no base", "base: bse.yaml\nkeys: {lora.rank: [4]}\n", `s.yaml: base: bse.yaml: no such file, did you mean "base.yaml"?`},
+		{"set", "base: base.yaml\nset: {lora.rnk: 2}\nkeys: {lora.rank: [4]}\n", `s.yaml:2: set: unknown key "lora.rnk", did you mean "lora.rank"?`},
+		{"value of set", "base: base.yaml\nset: {lora.alpha: -2}\nkeys: {lora.rank: [4, 8]}\n", "s.yaml:2: lora.alpha=-2: must be "},
+		{"in both", "base: base.yaml\nset: {lora.rank: 2}\nkeys: {lora.rank: [4]}\n", "s.yaml:3: keys.lora.rank: is in set as well"},
 		{"database", "base: base.yaml\nkeys: {output.database: [a, b]}\n", "output.database is one for all runs of a sweep"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -130,7 +133,7 @@ func TestSweepsExpand(t *testing.T) {
 		prompts := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"[]", "[a, 'b, c']", "'yes'", `"x: y"`, "[\"#\", é]"}), 1, 3, rapid.ID[string]).Draw(t, "prompts")
 		low := rapid.Float64Range(1e-9, 1e3).Draw(t, "low")
 		high := low * rapid.Float64Range(1.01, 1e6).Draw(t, "times")
-		text := fmt.Sprintf("base: base.yaml\nkeys:\n  lora.rank: %s\n  train.learning_rate: %s\n  sample.prompts: [%s]\n",
+		text := fmt.Sprintf("base: base.yaml\nset: {lora.dropout: 0.25, lora.target_modules: [q_proj]}\nkeys:\n  lora.rank: %s\n  train.learning_rate: %s\n  sample.prompts: [%s]\n",
 			strings.ReplaceAll(fmt.Sprint(ranks), " ", ", "), strings.ReplaceAll(fmt.Sprint(rates), " ", ", "), strings.Join(prompts, ", "))
 		grid := expand(t, text)
 		if want := len(ranks) * len(rates) * len(prompts); len(grid) != want {
@@ -167,8 +170,9 @@ func holds(t *rapid.T, x configs.Trial) {
 	if err := json.Unmarshal([]byte(x.SettingsJSON()), &settings); err != nil {
 		t.Fatal(err)
 	}
-	if settings["lora.rank"] != float64(x.Config.LoRA.Rank) || settings["train.learning_rate"] != x.Config.Train.LearningRate {
-		t.Fatalf("%s, but the config has rank %d, learning_rate %g", x.SettingsJSON(), x.Config.LoRA.Rank, x.Config.Train.LearningRate)
+	if settings["lora.rank"] != float64(x.Config.LoRA.Rank) || settings["train.learning_rate"] != x.Config.Train.LearningRate ||
+		x.Config.LoRA.Dropout != 0.25 || len(x.Config.LoRA.TargetModules) != 1 {
+		t.Fatalf("%s, set dropout 0.25, but the config has rank %d, learning_rate %g", x.SettingsJSON(), x.Config.LoRA.Rank, x.Config.Train.LearningRate)
 	}
 	switch p := settings["sample.prompts"].(type) {
 	case string:
@@ -261,4 +265,28 @@ func FuzzParseSweep(f *testing.F) {
 			t.Fatalf("want ErrInvalid, got %v", err)
 		}
 	})
+}
+
+// TestSweepPresets expands every sweep that ships beside this package.
+func TestSweepPresets(t *testing.T) {
+	t.Chdir("..") // where they are run
+	paths := glob(t, "configs/sweep-*.yaml")
+	for _, path := range paths {
+		s, err := configs.LoadSweep(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := strings.TrimSuffix(filepath.Base(path), ".yaml"); s.Name != want {
+			t.Errorf("%s: name: want the file's own, %q, got %q", path, want, s.Name)
+		}
+		trials, err := s.Expand()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, x := range trials {
+			for _, warning := range x.Config.Warnings() {
+				t.Errorf("%s: trial %d: %s", path, x.Number, warning)
+			}
+		}
+	}
 }
