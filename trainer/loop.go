@@ -47,7 +47,7 @@ type Job struct {
 	// Resume is where the run goes on; nil from the beginning.
 	Resume *Checkpoint
 	// StopAfter ends the run after this step, as an interrupt would, with an evaluation and a checkpoint of it; 0 does not,
-	// and neither does the last step. Options stay those of the whole run, so that the schedule is right and a run that
+	// and neither does the last step, or one that Resume is behind. Options stay those of the whole run, so that the schedule is right and a run that
 	// goes on from there is the one that was never stopped.
 	StopAfter int
 }

@@ -78,6 +78,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			runCommand(),
 			resumeCommand(),
+			sweepCommand(),
 			planCommand(),
 			runsCommand(),
 			queryCommand(),

@@ -73,7 +73,7 @@ type failureKind string
 const (
 	failed      failureKind = "failed"
 	interrupted failureKind = "interrupted"
-	stopped     failureKind = "stopped" // after the step that its order named
+	asOrdered   failureKind = "stopped" // after the step that its order named
 	diverged    failureKind = "diverged"
 	outOfMemory failureKind = "out of memory"
 )
@@ -92,7 +92,7 @@ func failureOf(err error) *failure {
 	case spoiled:
 		f.Kind = diverged
 	case errors.Is(err, trainer.ErrStopped):
-		f.Kind = stopped
+		f.Kind = asOrdered
 	case errors.Is(err, trainer.ErrInterrupted):
 		f.Kind = interrupted
 	case errors.Is(err, torch.ErrOutOfMemory):

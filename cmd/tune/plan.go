@@ -286,7 +286,8 @@ func settle(cfg *configs.Config, limit int64, of string, predict func(*configs.C
 		chart.FormatBytes(float64(limit)), of)
 }
 
-// report predicts the planner's own run, whose config it settles first. measuring is about how long matrix products are timed.
+// report predicts the planner's own run, whose config it settles first. measuring is about how long matrix products are
+// timed; without it no time is predicted.
 func (p *planner) report(ctx context.Context, measuring time.Duration) (*planReport, error) {
 	limit, free, of := p.limits()
 	reason := settle(p.cfg, limit, of, func(c *configs.Config) int64 { return plan.Predict(p.inputs(c)).Bytes })
@@ -307,6 +308,9 @@ func (p *planner) report(ctx context.Context, measuring time.Duration) (*planRep
 		if err != nil {
 			return nil, err
 		}
+	}
+	if measuring == 0 {
+		return r, nil
 	}
 	var err error
 	if r.FLOPS, err = productRate(p.model, p.device, dtype, measuring); err != nil {

@@ -203,7 +203,7 @@ func statusOf(err error) runstore.Status {
 		switch f.Kind {
 		case diverged:
 			return runstore.Diverged
-		case interrupted, stopped:
+		case interrupted, asOrdered:
 			return runstore.Interrupted
 		}
 	}
