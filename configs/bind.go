@@ -140,7 +140,7 @@ func (b *binder) pattern(n ast.Node, key string, v reflect.Value) {
 	}
 	mapping, ok := n.(ast.MapNode)
 	if !ok {
-		b.complain(n, key, "want %s, got %s", wanted(v.Type()), describe(n))
+		b.complain(n, key, "want %s, got %s", b.wanted(key, v.Type()), describe(n))
 		return
 	}
 	out := reflect.Zero(v.Type()) // {} and an absent mapping are the same thing

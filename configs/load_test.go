@@ -27,7 +27,7 @@ func TestPresets(t *testing.T) {
 			return err
 		case entry.IsDir() && entry.Name() == "testdata":
 			return fs.SkipDir
-		case filepath.Ext(path) != ".yaml":
+		case filepath.Ext(path) != ".yaml", path == "prices.yaml": // no run: TestShippedPrices
 			return nil
 		case strings.HasPrefix(path, "sweep-"): // TestSweepPresets
 			return nil

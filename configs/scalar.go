@@ -136,6 +136,9 @@ func (b *binder) wanted(key string, t reflect.Type) string {
 	if b.autos[key] != nil {
 		return "true, false or auto"
 	}
+	if isPattern(t) && t.Elem().Field(1).Type.Kind() == reflect.Struct {
+		return "names with keys and values each"
+	}
 	return wanted(t)
 }
 
