@@ -31,7 +31,7 @@ def main():
             for sweep, batch, length, rank in cases:
                 write_rows(rows, batch * steps, length, vocab)
                 load = round(os.getloadavg()[0], 2)
-                command = ["bin/tune", "bench", "train", "--model", model, "--data", rows, "--dtype", dtype, "--json",
+                command = ["bin/tune", "bench", "train", "--model", model, "--data", rows, "--dtype", dtype, "--json", "--no-record",
                            "--batch", str(batch), "--rank", str(rank), "--threads", os.environ.get("THREADS", "0")]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
                 if done.returncode != 0:

@@ -129,8 +129,8 @@ def measure(case, repeat, rows, threads, results):
     products = run(["bin/tune", "bench", "products", "--json", "--device", "cpu", "--model", model, "--dtype", DTYPES[dtype], "--threads", threads])
     ours, theirs = [], []
     for _ in range(repeat):
-        ours.append(run(["bin/tune", "bench", "train", "--json", "--device", "cpu", "--model", model, "--data", model + "/bench.jsonl",
-                         "--dtype", DTYPES[dtype], "--threads", threads] + more))
+        ours.append(run(["bin/tune", "bench", "train", "--json", "--no-record", "--device", "cpu", "--model", model,
+                         "--data", model + "/bench.jsonl", "--dtype", DTYPES[dtype], "--threads", threads] + more))
         results.add(shape, rows, ours[-1])
         theirs.append(run([sys.executable, "bench/baseline.py", "--model", model, "--dtype", dtype, "--threads", threads] + more))
         results.add(shape, rows, theirs[-1])

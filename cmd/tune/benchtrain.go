@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"runtime"
 	"slices"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"tune/internal/machine"
 	"tune/internal/model"
 	"tune/internal/plan"
+	"tune/internal/runstore"
 	"tune/internal/tokenizer"
 	"tune/internal/torch"
 	"tune/trainer"
@@ -33,8 +35,10 @@ func benchTrainCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "train",
 		Usage: "measure training steps, the same work as bench/baseline.py does",
-		Description: "Trains a fresh adapter on rows of token ids in the order of the file, and keeps nothing: no validation, no\n" +
-			"samples, no database. docs/performance.md tells what the numbers mean; make bench sets them beside PyTorch's.\n\n" +
+		Description: "Trains a fresh adapter on rows of token ids in the order of the file, without validation, without samples,\n" +
+			"and keeps nothing of it but the measurement, in the database (runs.db). With --profile, which makes steps\n" +
+			"slower, or --no-record not even that. tune bench table sets measurements side by side; docs/performance.md\n" +
+			"tells what the numbers mean; make bench sets them beside PyTorch's.\n\n" +
 			"   tune bench train --model build/bench/small-bf16 --data build/bench/small-bf16/bench.jsonl\n" +
 			"   tune bench train --model build/bench/small-bf16 --data build/bench/small-bf16/bench.jsonl --max-steps 6 --profile",
 		Flags: []cli.Flag{
@@ -51,8 +55,9 @@ func benchTrainCommand() *cli.Command {
 			&cli.IntFlag{Name: "epochs", Usage: "passes over the rows", Value: 1},
 			&cli.IntFlag{Name: "max-steps", Usage: "stop after `N` steps; 0 for whole epochs"},
 			&cli.BoolFlag{Name: "checkpointing", Usage: "gradient checkpointing"},
-			&cli.BoolFlag{Name: "profile", Usage: "time every operator from the second step on, and list those that took longest"},
-			jsonFlag(),
+			&cli.BoolFlag{Name: "profile", Usage: "time every operator from the second step on, and list those that took longest; nothing is recorded"},
+			&cli.BoolFlag{Name: "no-record", Usage: "leave the database alone"},
+			databaseFlag(), jsonFlag(),
 		},
 		Action: benchTrain,
 	}
@@ -94,6 +99,8 @@ type trainBenchmark struct {
 	Dirty         bool    `json:"dirty"`
 	ProfiledSteps int     `json:"profiled_steps,omitempty"`
 
+	ID int64 `json:"benchmark_id,omitempty"` // in the database; absent where it was not recorded
+
 	Profile []operatorTime `json:"profile,omitempty"`
 }
 
@@ -113,7 +120,7 @@ func benchTrain(c *cli.Context) error {
 	}
 	ctx, stop := untilInterrupted(c.Context)
 	defer stop()
-	b, err := measureTraining(ctx, cfg, c.Bool("profile"))
+	b, err := measureAndRecord(ctx, c, cfg)
 	if err != nil {
 		return err
 	}
@@ -121,6 +128,75 @@ func benchTrain(c *cli.Context) error {
 		return json.NewEncoder(c.App.Writer).Encode(b) // in one line, to be collected in a file
 	}
 	return b.write(c.App.Writer)
+}
+
+// measureAndRecord measures training and writes it to the database, unless a flag says not to.
+func measureAndRecord(ctx context.Context, c *cli.Context, cfg *configs.Config) (*trainBenchmark, error) {
+	if c.Bool("no-record") || c.Bool("profile") {
+		b, _, err := measureTraining(ctx, cfg, c.Bool("profile"))
+		return b, err
+	}
+	// Before anything is measured: a database that cannot be written would lose it.
+	store, err := openStore("--db", c.String("db"))
+	if err != nil {
+		return nil, err
+	}
+	b, watch, err := measureTraining(ctx, cfg, false)
+	if err == nil {
+		b.ID, err = b.record(ctx, store, watch)
+	}
+	return b, closing(store, err)
+}
+
+// record writes the measurement to the database and returns its id there.
+func (b *trainBenchmark) record(ctx context.Context, store *runstore.Store, watch *stopwatch) (int64, error) {
+	row := b.row(watch)
+	config, err := readBenchModel(b.Model)
+	if err != nil {
+		return 0, err
+	}
+	row.TotalParameters = config.Count()
+	if row.ModelSHA256, err = hashModel(b.Model); err != nil { // now: reading it all would have been part of the start-up
+		return 0, err
+	}
+	return store.RecordBenchmark(ctx, row)
+}
+
+func readBenchModel(dir string) (*checkpoint.Config, error) {
+	config, err := checkpoint.ReadConfig(dir)
+	if err != nil {
+		return nil, badInput{err, "--model must name a folder with config.json and safetensors"}
+	}
+	return config, nil
+}
+
+// row is the measurement as the database keeps it. The first step makes what stays for the others, so that it is left out
+// where there are more.
+func (b *trainBenchmark) row(watch *stopwatch) runstore.Benchmark {
+	took, rates := watch.took, make([]float64, len(watch.took))
+	for i, seconds := range took {
+		rates[i] = float64(watch.stepTokens[i]) / seconds
+	}
+	if len(took) > 1 {
+		took, rates = took[1:], rates[1:]
+	}
+	facts, _ := machine.ReadFacts() // usable with an error, which names what the system does not tell
+	build := machine.ReadBuild()
+	dtype := b.DType
+	if b.Quantize != "none" {
+		dtype += "+" + b.Quantize
+	}
+	unmeasured := runstore.Real(math.NaN())
+	none := runstore.Spread{Median: unmeasured, Min: unmeasured, Max: unmeasured}
+	return runstore.Benchmark{CreatedAt: time.Now().UTC().Truncate(time.Millisecond), Kind: runstore.BenchmarkTrain,
+		ModelPath: b.Model, Device: b.Device, DeviceName: watch.deviceName, DType: dtype, Threads: b.Threads,
+		Repetitions: len(took), TimeToFirstToken: none, PrefillTokensPerSecond: none, DecodeTokensPerSecond: none,
+		BatchSize: b.Batch, LoRARank: b.Rank, GradientCheckpointing: b.Checkpointing,
+		TrainTokensPerSecond: runstore.SpreadOf(rates), StepSeconds: runstore.SpreadOf(took),
+		PeakMemoryBytes: watch.peakMemory, DevicePeakMemoryBytes: watch.devicePeak,
+		TuneVersion: build.Version, LibtorchVersion: b.Libtorch, GoVersion: runtime.Version(), GitCommit: b.Commit,
+		GitDirty: b.Dirty, Chip: facts.Chip, MachineModel: facts.Model, OS: facts.OS, Arch: facts.Arch, Cores: facts.Cores,
+		PerformanceCores: facts.PerformanceCores, MemoryBytes: int64(facts.MemoryBytes)}
 }
 
 // trainBenchConfig turns the flags into the config of the run that is measured.
@@ -152,24 +228,24 @@ func trainBenchConfig(c *cli.Context) (*configs.Config, error) {
 	return &cfg, nil
 }
 
-// measureTraining trains as cfg says and returns what it took.
-func measureTraining(ctx context.Context, cfg *configs.Config, profile bool) (*trainBenchmark, error) {
+// measureTraining trains as cfg says and returns what it took, with every step in the stopwatch.
+func measureTraining(ctx context.Context, cfg *configs.Config, profile bool) (*trainBenchmark, *stopwatch, error) {
 	device, err := torch.ParseDevice(cfg.Device)
 	if err != nil {
-		return nil, badInput{fmt.Errorf("--device: %w", err), "tune doctor shows what this machine has"}
+		return nil, nil, badInput{fmt.Errorf("--device: %w", err), "tune doctor shows what this machine has"}
 	}
 	torch.SetThreads(cfg.Threads)
 	dtype := chooseDType(cfg.Model.DType, device)
-	config, err := checkpoint.ReadConfig(cfg.Model.Path)
+	config, err := readBenchModel(cfg.Model.Path)
 	if err != nil {
-		return nil, badInput{err, "--model must name a folder with config.json and safetensors"}
+		return nil, nil, err
 	}
 	rows, err := openIDs(cfg.Data.Train, int(config.VocabSize))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := fits(config, rows); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	steps := trainer.Steps(datasets.NewBatcher(rows, batchOptions(cfg)).BatchesPerEpoch(), cfg.Train)
 	watch := &stopwatch{steps: steps, profile: profile}
@@ -193,19 +269,20 @@ func measureTraining(ctx context.Context, cfg *configs.Config, profile bool) (*t
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	watch.deviceName, watch.peakMemory, watch.devicePeak = device.Name(), peakMemory(), known(summary.DevicePeak)
 	facts, _ := machine.ReadFacts() // usable with an error, which names what the system does not tell
 	b := &trainBenchmark{Tool: "tune bench train", Libtorch: torch.Version(), Model: cfg.Model.Path, DType: dtype.String(), Quantize: cfg.Model.Quantize,
 		Threads: torch.Threads(), Checkpointing: cfg.Train.GradientCheckpointing, FirstLoss: rounded(summary.FirstLoss, 6),
-		LastLoss: rounded(summary.LastLoss, 6), Device: device.String(), DevicePeak: rounded(float64(known(summary.DevicePeak))/1e9, 3),
+		LastLoss: rounded(summary.LastLoss, 6), Device: device.String(), DevicePeak: rounded(float64(watch.devicePeak)/1e9, 3),
 		Batch: cfg.Train.BatchSize, Rank: cfg.LoRA.Rank, Steps: summary.Steps, Tokens: summary.Tokens,
-		PeakRSS: rounded(float64(peakMemory())/1024/1e6, 3), Chip: facts.Chip, Machine: machineText(facts), OS: facts.OS,
+		PeakRSS: rounded(float64(watch.peakMemory)/1024/1e6, 3), Chip: facts.Chip, Machine: machineText(facts), OS: facts.OS,
 		Version: machine.ReadBuild().Version}
 	b.Commit, b.Dirty = machine.GitCommit(ctx, ".")
 	watch.fill(b)
 	b.countWork(config, cfg, rows)
-	return b, nil
+	return b, watch, nil
 }
 
 // machineText is a machine in a few words: its cores and memory, and its model where the system tells it.
@@ -266,12 +343,17 @@ type stopwatch struct {
 
 	began, ended time.Time // of the first step, of the last
 	took         []float64 // seconds
+	stepTokens   []int     // of each step
 	tokens       int
 	targets      int
 	recording    *torch.Recording
 	first        []torch.Operator // of the step that operators are counted in
 	operators    []torch.Operator // with profile, of all steps that were recorded
 	recorded     int              // steps
+
+	// What else is measured of the process.
+	deviceName             string
+	peakMemory, devicePeak int64 // bytes
 }
 
 // ready is called before the first step. Operators are counted in the second, because the first one also makes what
@@ -301,7 +383,7 @@ func (w *stopwatch) RecordStep(_ context.Context, m trainer.StepMetrics) error {
 	if m.Step == 1 {
 		w.began = w.ended.Add(-m.Elapsed)
 	}
-	w.took = append(w.took, m.Elapsed.Seconds())
+	w.took, w.stepTokens = append(w.took, m.Elapsed.Seconds()), append(w.stepTokens, m.Tokens)
 	w.tokens, w.targets = w.tokens+m.Tokens, w.targets+m.TargetTokens
 	if w.recording != nil {
 		found := w.stopRecording()

@@ -16,6 +16,7 @@ import (
 	"tune/configs"
 	"tune/datasets"
 	"tune/internal/model"
+	"tune/internal/runstore"
 	"tune/internal/torch"
 	"tune/trainer"
 )
@@ -48,7 +49,7 @@ func TestBenchTrain(t *testing.T) {
 	dir, rows := benchFolder(t)
 	var stdout, stderr bytes.Buffer
 	args := []string{"tune", "bench", "train", "--model", dir, "--data", rows, "--dtype", "float32", "--device", "cpu",
-		"--threads", "1", "--batch", "2", "--rank", "4", "--max-steps", "2", "--profile", "--json"}
+		"--threads", "1", "--batch", "2", "--rank", "4", "--max-steps", "2", "--profile", "--json", "--no-record"}
 	if code := run(t.Context(), args, &stdout, &stderr); code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
@@ -95,6 +96,55 @@ func TestBenchTrain(t *testing.T) {
 	first, last := trainedLosses(t, dir, rows)
 	if math.Abs(b.FirstLoss-first) > 1e-5 || math.Abs(b.LastLoss-last) > 1e-4 {
 		t.Errorf("losses %v and %v, a Learner has %v and %v", b.FirstLoss, b.LastLoss, first, last)
+	}
+}
+
+// TestBenchTrainIsRecorded: the row has what was measured, over the steps after the first.
+func TestBenchTrainIsRecorded(t *testing.T) {
+	dir, rows := benchFolder(t)
+	db := filepath.Join(t.TempDir(), "measured.db")
+	for _, more := range [][]string{{"--rank", "4", "--max-steps", "3", "--json"}, {"--max-steps", "1", "--quantize", "int8", "--checkpointing"},
+		{"--no-record"}, {"--profile"}} {
+		var stdout, stderr bytes.Buffer
+		args := append([]string{"tune", "bench", "train", "--model", dir, "--data", rows, "--dtype", "float32", "--device", "cpu",
+			"--threads", "1", "--batch", "2", "--db", db}, more...)
+		if code := run(t.Context(), args, &stdout, &stderr); code != 0 {
+			t.Fatalf("%v: exit code %d: %s", more, code, stderr.String())
+		}
+	}
+	store, err := runstore.OpenReadOnly(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	found, err := store.Benchmarks(t.Context(), runstore.BenchmarkTrain)
+	if err != nil || len(found) != 2 {
+		t.Fatalf("%d benchmarks, want the two that were to be recorded: %v", len(found), err)
+	}
+	b := found[0]
+	sum, err := hashModel(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name      string
+		got, want any
+	}{
+		{"model", b.ModelPath, dir}, {"model_sha256", b.ModelSHA256, sum}, {"total_parameters", b.TotalParameters, int64(271712)},
+		{"device", b.Device, "cpu"}, {"dtype", b.DType, "float32"}, {"threads", b.Threads, 1}, {"repetitions", b.Repetitions, 2},
+		{"batch_size", b.BatchSize, 2}, {"lora_rank", b.LoRARank, 4}, {"gradient_checkpointing", b.GradientCheckpointing, false},
+		{"prefill is not measured", b.PrefillTokensPerSecond.Median.Finite(), false},
+		{"quantised dtype", found[1].DType, "float32+int8"}, {"checkpointing", found[1].GradientCheckpointing, true},
+		{"one step is measured itself", found[1].Repetitions, 1},
+	} {
+		if tc.got != tc.want {
+			t.Errorf("%s: got %v, want %v", tc.name, tc.got, tc.want)
+		}
+	}
+	// The second step has 10 tokens, the third 4, so that the speeds lie between 4 and 10 tokens in a step's time.
+	speed, step := b.TrainTokensPerSecond, b.StepSeconds
+	if step.Min <= 0 || speed.Min*step.Max < 3.999 || speed.Max*step.Min > 10.001 || b.PeakMemoryBytes <= 0 {
+		t.Errorf("speed %+v, steps %+v, %d bytes", speed, step, b.PeakMemoryBytes)
 	}
 }
 
@@ -145,7 +195,7 @@ func TestBenchTrainForPeople(t *testing.T) {
 	dir, rows := benchFolder(t)
 	var stdout, stderr bytes.Buffer
 	args := []string{"tune", "bench", "train", "--model", dir, "--data", rows, "--device", "cpu", "--threads", "1",
-		"--checkpointing", "--quantize", "int4", "--max-steps", "1", "--profile"}
+		"--checkpointing", "--quantize", "int4", "--max-steps", "1", "--profile", "--no-record"}
 	if code := run(t.Context(), args, &stdout, &stderr); code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr.String())
 	}
@@ -202,7 +252,7 @@ func TestBenchTrainRefuses(t *testing.T) {
 		{"a word", []string{"--model", dir, "--data", rows, "now"}, "takes no argument"},
 	} {
 		var stdout, stderr bytes.Buffer
-		code := run(t.Context(), append([]string{"tune", "bench", "train"}, tc.args...), &stdout, &stderr)
+		code := run(t.Context(), append([]string{"tune", "bench", "train", "--no-record"}, tc.args...), &stdout, &stderr)
 		if code != 2 || !bytes.Contains(stderr.Bytes(), []byte(tc.want)) {
 			t.Errorf("%s: exit code %d, want 2, with %q in: %s", tc.name, code, tc.want, stderr.String())
 		}
