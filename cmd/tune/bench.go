@@ -30,10 +30,11 @@ func benchCommand() *cli.Command {
 		Usage: "measure how fast a model reads and writes here, and keep it",
 		Description: "Reads a prompt of --prefill tokens and writes --decode tokens behind the first, as tables of inference\n" +
 			"speed have it: once to warm up, then --repetitions times. Shown are the median and, in brackets, the\n" +
-			"slowest and the fastest. The measurement goes to the database (runs.db); tune bench list shows all.\n\n" +
+			"slowest and the fastest. The measurement goes to the database (runs.db); tune bench list shows all, tune\n" +
+			"bench table sets machines and models side by side.\n\n" +
 			"   tune bench --model models/pocket\n" +
 			"   tune bench --run last --markdown\n" +
-			"   tune bench list\n\n" +
+			"   tune bench table\n\n" +
 			"tune bench train measures training steps, tune bench products the matrix products in them.",
 		Flags: flags(voiceFlags(), []cli.Flag{
 			&cli.IntFlag{Name: "prefill", Usage: "`N` tokens of prompt", Value: 512},
@@ -42,15 +43,14 @@ func benchCommand() *cli.Command {
 		}, shared),
 		Action: bench,
 		Subcommands: []*cli.Command{
-			{Name: "list", Usage: "list what was measured", Flags: shared, Action: listBenchmarks},
-			benchTrainCommand(), benchProductsCommand(),
+			benchListCommand(), benchTableCommand(), benchTrainCommand(), benchProductsCommand(),
 		},
 	}
 }
 
 func bench(c *cli.Context) error {
 	if word := c.Args().First(); word != "" {
-		return badInput{fmt.Errorf("tune bench: unknown command %q", word), didYouMean("tune bench ", word, []string{"list", "train", "products"}, "--model and --run name what is measured")}
+		return badInput{fmt.Errorf("tune bench: unknown command %q", word), didYouMean("tune bench ", word, []string{"list", "table", "train", "products"}, "--model and --run name what is measured")}
 	}
 	if err := errors.Join(atLeast(c, "prefill", 1), atLeast(c, "decode", 1), atLeast(c, "repetitions", 1), oneForm(c)); err != nil {
 		return err
@@ -162,21 +162,6 @@ func benchPrompt(n int, vocabulary int64) []int64 {
 	return ids
 }
 
-func listBenchmarks(c *cli.Context) error {
-	if err := errors.Join(noArguments(c), oneForm(c)); err != nil {
-		return err
-	}
-	store, err := openRuns(c)
-	if err != nil {
-		return err
-	}
-	rows, err := store.Benchmarks(c.Context, "")
-	if err := closing(store, err); err != nil {
-		return err
-	}
-	return writeBenchmarks(c, rows, true)
-}
-
 // writeBenchmarks writes benchmarks in the form that was asked for; with dates when they are of many days.
 func writeBenchmarks(c *cli.Context, rows []runstore.Benchmark, dates bool) error {
 	w := c.App.Writer
@@ -211,6 +196,8 @@ func benchColumns(rows []runstore.Benchmark, s screen, dates bool) []tableColumn
 		}
 		return t
 	}
+	reads := slices.ContainsFunc(rows, func(b runstore.Benchmark) bool { return b.Kind == runstore.BenchmarkGenerate })
+	trains := slices.ContainsFunc(rows, func(b runstore.Benchmark) bool { return b.Kind == runstore.BenchmarkTrain })
 	columns := []tableColumn{
 		column("model", 0, false, func(b *runstore.Benchmark) string {
 			if b.Adapter != "" {
@@ -218,24 +205,52 @@ func benchColumns(rows []runstore.Benchmark, s screen, dates bool) []tableColumn
 			}
 			return b.ModelPath
 		}),
+	}
+	if trains {
+		columns = append(columns, column("kind", 6, false, func(b *runstore.Benchmark) string { return string(b.Kind) }))
+	}
+	columns = append(columns,
 		column("params", 4, true, func(b *runstore.Benchmark) string { return count(b.TotalParameters) }),
 		column("dtype", 3, false, func(b *runstore.Benchmark) string { return b.DType }),
 		column("device", 5, false, func(b *runstore.Benchmark) string { return spaced(b.Device, bracketed(deviceName(b))) }),
-		column("prefill", 7, true, func(b *runstore.Benchmark) string { return fmt.Sprint(b.PrefillTokens) }),
-		column("decode", 7, true, func(b *runstore.Benchmark) string { return fmt.Sprint(b.DecodeTokens) }),
-		column("TTFT", 2, true, func(b *runstore.Benchmark) string {
-			return spreadText(b.TimeToFirstToken, s, func(v float64) string { return chart.FormatDuration(v) })
-		}),
-		column("prefill tok/s", 0, true, func(b *runstore.Benchmark) string { return spreadText(b.PrefillTokensPerSecond, s, perSecondText) }),
-		column("decode tok/s", 0, true, func(b *runstore.Benchmark) string { return spreadText(b.DecodeTokensPerSecond, s, perSecondText) }),
-		column("peak memory", 1, true, func(b *runstore.Benchmark) string { return bytesOf(benchMemory(b)) }),
+	)
+	if reads {
+		columns = append(columns, generateColumns(column, s)...)
 	}
+	if trains {
+		columns = append(columns,
+			column("batch", 7, true, func(b *runstore.Benchmark) string { return numberOf(int64(b.BatchSize)) }),
+			column("train tok/s", 0, true, func(b *runstore.Benchmark) string { return spreadText(b.TrainTokensPerSecond, s, perSecondText) }))
+	}
+	columns = append(columns,
+		column("peak memory", 1, true, func(b *runstore.Benchmark) string { return bytesOf(benchMemory(b)) }))
 	if dates {
 		columns = append(columns,
 			column("tune", 8, false, func(b *runstore.Benchmark) string { return b.TuneVersion }),
 			column("date", 6, false, func(b *runstore.Benchmark) string { return b.CreatedAt.Local().Format(time.DateOnly) }))
 	}
 	return columns
+}
+
+// numberOf writes a number that is 0 where it says nothing.
+func numberOf(n int64) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}
+
+// generateColumns are those of a prompt read and a reply written.
+func generateColumns(column func(title string, drop int, right bool, cell func(b *runstore.Benchmark) string) tableColumn, s screen) []tableColumn {
+	return []tableColumn{
+		column("prefill", 7, true, func(b *runstore.Benchmark) string { return numberOf(b.PrefillTokens) }),
+		column("decode", 7, true, func(b *runstore.Benchmark) string { return numberOf(b.DecodeTokens) }),
+		column("TTFT", 2, true, func(b *runstore.Benchmark) string {
+			return spreadText(b.TimeToFirstToken, s, func(v float64) string { return chart.FormatDuration(v) })
+		}),
+		column("prefill tok/s", 0, true, func(b *runstore.Benchmark) string { return spreadText(b.PrefillTokensPerSecond, s, perSecondText) }),
+		column("decode tok/s", 0, true, func(b *runstore.Benchmark) string { return spreadText(b.DecodeTokensPerSecond, s, perSecondText) }),
+	}
 }
 
 // deviceName is what the device is called: a graphics card's own name, or the processor's.
@@ -256,7 +271,7 @@ func benchMemory(b *runstore.Benchmark) int64 {
 
 // spreadText writes a median with the ends of the spread.
 func spreadText(x runstore.Spread, s screen, text func(float64) string) string {
-	if !x.Median.Finite() {
+	if !x.Median.Finite() || x.Median == 0 { // of what the measurement's kind does not have
 		return "-"
 	}
 	median := text(float64(x.Median))

@@ -186,7 +186,6 @@ func (b *trainBenchmark) row(watch *stopwatch) runstore.Benchmark {
 	if b.Quantize != "none" {
 		dtype += "+" + b.Quantize
 	}
-	unmeasured := runstore.Real(math.NaN())
 	none := runstore.Spread{Median: unmeasured, Min: unmeasured, Max: unmeasured}
 	return runstore.Benchmark{CreatedAt: time.Now().UTC().Truncate(time.Millisecond), Kind: runstore.BenchmarkTrain,
 		ModelPath: b.Model, Device: b.Device, DeviceName: watch.deviceName, DType: dtype, Threads: b.Threads,

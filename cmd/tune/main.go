@@ -134,21 +134,26 @@ func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "write JSON
 
 // openRuns opens the database that --db names, for reading. Runs that died without a word are given their ending.
 func openRuns(c *cli.Context) (*runstore.Store, error) {
-	if err := notAFolder(c); err != nil {
+	return openRunsAt(c.Context, "db", c.String("db"))
+}
+
+// openRunsAt opens the database at path, which a flag names, for reading, as openRuns does.
+func openRunsAt(ctx context.Context, flag, path string) (*runstore.Store, error) {
+	if err := notAFolder(flag, path); err != nil {
 		return nil, err
 	}
-	store, err := runstore.OpenReadOnly(c.String("db"))
+	store, err := runstore.OpenReadOnly(path)
 	if err != nil {
 		return nil, err
 	}
-	store.EndDeadRuns(c.Context)
+	store.EndDeadRuns(ctx)
 	return store, nil
 }
 
-// notAFolder refuses a --db that is a folder.
-func notAFolder(c *cli.Context) error {
-	if info, err := os.Stat(c.String("db")); err == nil && info.IsDir() {
-		return badInput{fmt.Errorf("--db: %s: is a folder, want a file", c.String("db")), ""}
+// notAFolder refuses a database that is a folder.
+func notAFolder(flag, path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return badInput{fmt.Errorf("--%s: %s: is a folder, want a file", flag, path), ""}
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ func checkCommand() *cli.Command {
 }
 
 func checkRuns(c *cli.Context) error {
-	if err := errors.Join(noArguments(c), notAFolder(c)); err != nil {
+	if err := errors.Join(noArguments(c), notAFolder("db", c.String("db"))); err != nil {
 		return err
 	}
 	path, out := c.String("db"), c.String("salvage")
