@@ -85,6 +85,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			exportRunsCommand(),
 			chartCommand(),
 			serveCommand(),
+			costCommand(),
 			generateCommand(),
 			chatCommand(),
 			benchCommand(),

@@ -131,8 +131,9 @@ func (f *figure) crossings(plot box, own Expense, rented []Expense, hours float6
 		f.straight(p.X, p.Y, p.X, plot.Bottom, lineStyle{width: 0.9, dashed: true, color: mix(f.theme.run(i+1), f.theme.background, 0.6)})
 		f.circle(p.X, p.Y, 5.2, f.theme.background)
 		f.circle(p.X, p.Y, 4, f.theme.run(i+1))
-		text := FormatAmount(math.Round(h)) + " h"
+		text := formatCount(int(math.Round(h))) + " h"
 		if left := p.X - 4 - f.measure(style, text); left > end+4 {
+			f.rectangle(box{left - 2, p.Y - 17, p.X - 3, p.Y - 5}, f.theme.background) // lines that pass would cut it
 			f.text(left, p.Y-8, 0, style, text)
 			end = p.X + 5
 		}
@@ -158,7 +159,7 @@ func (f *figure) costLegend(panel box, own Expense, rented []Expense, hours floa
 		case h > hours:
 			text += " · cheaper up to the end"
 		default:
-			text += " · dearer from " + FormatAmount(math.Round(h)) + " h"
+			text += " · dearer from " + formatCount(int(math.Round(h))) + " h"
 		}
 		entry(i+1, e.Name, text)
 	}
