@@ -110,7 +110,7 @@ func resumeSweep(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		s.typed, s.store = "tune sweep --resume "+row.ID, store
+		s.typed, s.resumed, s.store = "tune sweep --resume "+row.ID, true, store
 		return s.goOn(c.Context, &row)
 	})
 }
@@ -190,7 +190,7 @@ func (s *sweeper) goOn(ctx context.Context, was *runstore.Sweep) error {
 		s.row = *was
 		fmt.Fprintf(s.err, "sweep %s is done (--fresh begins anew)\n", was.ID)
 		return s.report(ctx)
-	case was.ConfigSHA256 != s.hash && was.Status == runstore.Done && !strings.Contains(s.typed, "--resume"):
+	case was.ConfigSHA256 != s.hash && was.Status == runstore.Done && !s.resumed:
 		return s.begin(ctx)
 	case was.ConfigSHA256 != s.hash:
 		return s.differs(ctx, was)
@@ -242,7 +242,11 @@ func (s *sweeper) differs(ctx context.Context, was *runstore.Sweep) error {
 			return err
 		}
 	}
-	return badInput{errors.Join(problems...), "--fresh begins a new sweep"}
+	hint := "--fresh begins a new sweep"
+	if s.resumed {
+		hint = "tune sweep SWEEP.yaml --fresh begins a new sweep"
+	}
+	return badInput{errors.Join(problems...), hint}
 }
 
 // changedBase finds what has changed in the base since a sweep's trials began.

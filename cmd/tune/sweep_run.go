@@ -29,6 +29,7 @@ type sweeper struct {
 	trials   []*sweepTrial
 	hash     string
 	typed    string // the command that goes on with it
+	resumed  bool   // by --resume, from its row
 	store    *runstore.Store
 	row      runstore.Sweep
 	out, err io.Writer

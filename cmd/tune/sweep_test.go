@@ -202,6 +202,33 @@ func TestSweepIsInterrupted(t *testing.T) {
 	if o.Status != "interrupted" || len(o.Ranking) != 2 || o.Ranking[0].Status != "interrupted" || o.Ranking[1].Status != "interrupted" {
 		t.Errorf("it is %+v", o)
 	}
+
+	// With another file, or another base, it does not go on.
+	for _, change := range []struct{ file, was, is, says string }{
+		{"s.yaml", "lora.rank: [2, 4]", "lora.rank: [2, 8]", "sweep " + o.ID + ": keys.lora.rank: is [2, 8], was [2, 4]\n"},
+		{"kept.yaml", "alpha: 8", "alpha: 9", "kept.yaml: lora.alpha: is 9, when the sweep began it was 8\n"},
+	} {
+		path := filepath.Join(dir, change.file)
+		own, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(string(own), change.was, change.is, 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"sweep", "s.yaml"}, {"sweep", "--resume", o.ID}} {
+			if args[1] == "--resume" && change.file == "s.yaml" { // which it does not read
+				continue
+			}
+			p := begin(t, dir, nil, args...)
+			if code := p.end(); code != exitBadInput || !strings.HasPrefix(p.stderr.String(), "tune: error: "+change.says+"tune: hint: ") || !strings.HasSuffix(p.stderr.String(), "--fresh begins a new sweep\n") {
+				t.Errorf("%v with another %s: exit code %d, %s", args, change.file, code, p.stderr.String())
+			}
+		}
+		if err := os.WriteFile(path, own, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestSweepSeveralAtOnce comes to the table of one after the other.
