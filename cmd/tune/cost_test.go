@@ -112,6 +112,16 @@ func TestCostEnergy(t *testing.T) {
 	}
 }
 
+// TestCostSoFar: a run that is not over has cost what its time until now costs.
+func TestCostSoFar(t *testing.T) {
+	run := twoHours("Chip")
+	run.Status, run.WallSeconds, run.StartedAt = runstore.Running, unmeasured, time.Now().Add(-time.Hour)
+	r := billOf(t, 0, nil, run)
+	if h := float64(r.Runs[0].HardwareCost); h < 0.5 || h > 0.501 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "so far") {
+		t.Errorf("an hour of hardware costs 0.50, got %v; notes %q", h, r.Notes)
+	}
+}
+
 // TestCostOfSeveral: sums, a machine with a price of its own, and no break-even where there are two machines.
 func TestCostOfSeveral(t *testing.T) {
 	second := twoHours("Chip")
