@@ -7,71 +7,77 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"tune/internal/chart"
-	"tune/internal/runstore"
 )
 
 func chartCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "chart",
-		Usage:     "loss, memory and training time of runs, in the terminal or as a picture",
+		Usage:     "loss, memory, speed and training time of runs, in the terminal or as a picture",
 		ArgsUsage: "[RUN ...]",
-		Description: "RUN is an id or the start of one, a name, or last, which is also what no RUN means.\n\n" +
+		Description: "RUN is an id or the start of one, a name, or last, which is also what no RUN means. Without RUN the options\n" +
+			"of tune runs choose.\n\n" +
 			"   tune chart\n" +
-			"   tune chart bluey bluey-original --out bluey.svg --out bluey.png",
-		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "out", Usage: "write a picture to `FILE`.svg, .png or .pdf instead; may be repeated"},
+			"   tune chart bluey bluey-original --out bluey.svg --out bluey.png\n" +
+			"   tune chart --kind loss-time,speed --tag ranks\n" +
+			"   tune chart --kind time --by lora.rank --sweep last --out time.pdf\n" +
+			"   tune chart last --kind loss,memory,speed --out 'last-{kind}.png'\n\n" +
+			"Kinds: " + chartKinds() + ".",
+		Flags: append([]cli.Flag{
+			&cli.StringSliceFlag{Name: "kind", Usage: "what to show: one of the `KIND`s above, or several with commas; may be repeated (default: loss, memory and time)"},
+			&cli.StringFlag{Name: "x", Usage: "what curves are drawn over: `step, time, tokens or epoch` (default: suits the kind)"},
+			&cli.Float64Flag{Name: "smooth", Usage: "`WEIGHT` of the average that smooths a loss, 0 (none) to below 1 (default: suits the length)"},
+			&cli.BoolFlag{Name: "log", Usage: "a logarithmic axis for the loss"},
+			&cli.StringFlag{Name: "by", Usage: "group training times by model, device, chip, name or a `KEY` of the config, such as lora.rank"},
+			&cli.StringSliceFlag{Name: "out", Usage: "write a picture to `FILE`.svg, .png or .pdf instead; {kind} in the name makes one a kind; may be repeated"},
 			&cli.BoolFlag{Name: "dark", Usage: "a picture with a dark background"},
 			&cli.StringFlag{Name: "title", Usage: "what stands above a picture"},
 			&cli.IntFlag{Name: "width", Usage: "width of a picture in points, of a terminal chart in columns; 0 suits the place"},
 			&cli.IntFlag{Name: "height", Usage: "height of a picture in points, of a terminal chart in lines; 0 suits the place"},
 			&cli.BoolFlag{Name: "ascii", Usage: "draw with plain letters"},
-			databaseFlag(), jsonFlag(),
-		},
+		}, append(chosenRunsFlags(), databaseFlag(), jsonFlag())...),
 		Action: chartRuns,
 	}
 }
 
 func chartRuns(c *cli.Context) error {
-	for _, name := range []string{"width", "height"} {
+	for _, name := range []string{"width", "height", "limit"} {
 		if err := atLeast(c, name, 0); err != nil {
 			return err
 		}
 	}
-	var formats []chart.Format
-	for _, path := range c.StringSlice("out") {
-		format, err := chart.ParseFormat(filepath.Ext(path))
-		if err != nil {
-			return badInput{fmt.Errorf("tune chart: --out %s: want a name that ends in .svg, .png or .pdf", path), ""}
-		}
-		formats = append(formats, format)
-	}
-	refs := c.Args().Slice()
-	if len(refs) == 0 {
-		refs = []string{"last"}
-	}
-	runs, err := readCharted(c, refs)
+	view, err := viewOf(c)
 	if err != nil {
 		return err
 	}
-	for i, path := range c.StringSlice("out") {
-		if err := writeFigure(path, formats[i], runs, chart.Options{Width: c.Int("width"), Height: c.Int("height"),
-			Dark: c.Bool("dark"), Title: c.String("title")}); err != nil {
+	pictures, err := picturesOf(c, view)
+	if err != nil {
+		return err
+	}
+	runs, err := readCharted(c, view)
+	if err != nil {
+		return err
+	}
+	for _, p := range pictures {
+		if err := p.write(runs); err != nil {
 			return err
 		}
 		if !c.Bool("json") {
-			fmt.Fprintln(c.App.Writer, "wrote", path)
+			fmt.Fprintln(c.App.Writer, "wrote", p.path)
 		}
 	}
 	switch {
 	case c.Bool("json"):
+		for i := range runs {
+			runs[i].keep(view.Kinds)
+		}
 		return writeJSON(c.App.Writer, runs)
-	case len(formats) > 0:
+	case len(pictures) > 0:
 		return nil
 	}
 	s := screenOf(c.App.Writer)
@@ -80,129 +86,120 @@ func chartRuns(c *cli.Context) error {
 		columns = min(s.columns, 160) // wider, the eye loses the line
 	}
 	text := chart.Terminal(drawnRuns(runs), chart.TerminalOptions{Columns: columns, Rows: c.Int("height"), Color: s.color,
-		Unicode: s.unicode && !c.Bool("ascii")})
+		Unicode: s.unicode && !c.Bool("ascii"), View: view})
 	_, err = c.App.Writer.Write([]byte(text))
 	return err
 }
 
-// chartedRun is what a chart shows of a run, as tune chart --json writes it.
-type chartedRun struct {
-	ID                string          `json:"id"`
-	Name              string          `json:"name"`
-	Status            string          `json:"status"`
-	Steps             []int64         `json:"steps"`
-	Loss              []runstore.Real `json:"loss"`
-	Validation        []chartedPoint  `json:"validation"`
-	MemoryBytes       []int64         `json:"memory_bytes"`
-	DeviceMemoryBytes []int64         `json:"device_memory_bytes"`
-	LoadSeconds       runstore.Real   `json:"load_seconds"`
-	TrainSeconds      runstore.Real   `json:"train_seconds"`
-	EvaluateSeconds   runstore.Real   `json:"evaluate_seconds"`
-	SaveSeconds       runstore.Real   `json:"save_seconds"`
-	WallSeconds       runstore.Real   `json:"wall_seconds"`
-}
-
-type chartedPoint struct {
-	Step int64         `json:"step"`
-	Loss runstore.Real `json:"loss"`
-}
-
-// readCharted reads the runs that are named, each once.
-func readCharted(c *cli.Context, refs []string) ([]chartedRun, error) {
-	store, err := openRuns(c)
-	if err != nil {
-		return nil, err
+func chartKinds() string {
+	names := make([]string, len(chart.Kinds))
+	for i, k := range chart.Kinds {
+		names[i] = string(k)
 	}
-	var runs []chartedRun
-	err = func() error {
-		seen := map[string]bool{}
-		for _, ref := range refs {
-			run, err := store.Run(c.Context, ref)
+	return strings.Join(names, ", ")
+}
+
+// viewOf reads what a chart is to show.
+func viewOf(c *cli.Context) (chart.View, error) {
+	view := chart.View{Log: c.Bool("log"), By: strings.TrimSpace(c.String("by"))}
+	for _, list := range c.StringSlice("kind") {
+		for name := range strings.SplitSeq(list, ",") {
+			kind, err := chart.ParseKind(strings.TrimSpace(name))
 			if err != nil {
-				return err
+				return view, badInput{fmt.Errorf("tune chart: --kind: want %s, got %q", chartKinds(), strings.TrimSpace(name)), ""}
 			}
-			if seen[run.ID] {
-				continue
+			if !slices.Contains(view.Kinds, kind) {
+				view.Kinds = append(view.Kinds, kind)
 			}
-			seen[run.ID] = true
-			steps, err := store.Steps(c.Context, run.ID)
-			if err != nil {
-				return err
-			}
-			evaluations, err := store.Evaluations(c.Context, run.ID)
-			if err != nil {
-				return err
-			}
-			runs = append(runs, charted(&run, steps, evaluations, time.Now()))
 		}
+	}
+	if c.IsSet("x") {
+		var err error
+		if view.X, err = chart.ParseQuantity(c.String("x")); err != nil {
+			return view, badInput{fmt.Errorf("tune chart: --x: want step, time, tokens or epoch, got %q", c.String("x")), ""}
+		}
+	}
+	if c.IsSet("smooth") {
+		weight := c.Float64("smooth")
+		if !(weight >= 0 && weight < 1) {
+			return view, badInput{fmt.Errorf("tune chart: --smooth: want 0 (none) to below 1, got %g", weight), ""}
+		}
+		if view.Smooth = weight; weight == 0 {
+			view.Smooth = -1
+		}
+	}
+	return view, unusedView(c, view)
+}
+
+// unusedView refuses options that none of the kinds heeds.
+func unusedView(c *cli.Context, view chart.View) error {
+	if len(view.Kinds) == 0 {
 		return nil
-	}()
-	return runs, closing(store, err)
-}
-
-func charted(run *runstore.RunSummary, steps []runstore.Step, evaluations []runstore.Evaluation, now time.Time) chartedRun {
-	out := chartedRun{ID: run.ID, Name: run.Name, Status: statusOfRun(run), LoadSeconds: run.LoadSeconds,
-		TrainSeconds: run.TrainSeconds, EvaluateSeconds: run.EvaluateSeconds, SaveSeconds: run.SaveSeconds,
-		WallSeconds: runstore.Real(wallSeconds(run, now))}
-	if !run.WallSeconds.Finite() {
-		out.TrainSeconds = run.StepSeconds // of a run that has not ended: the rest is not known yet
 	}
-	for _, x := range steps {
-		out.Steps = append(out.Steps, x.Step)
-		out.Loss = append(out.Loss, x.Loss)
-		out.MemoryBytes = append(out.MemoryBytes, x.MemoryBytes)
-		out.DeviceMemoryBytes = append(out.DeviceMemoryBytes, x.DeviceMemoryBytes)
-	}
-	for _, e := range evaluations {
-		if e.Split == runstore.Validation {
-			out.Validation = append(out.Validation, chartedPoint{e.Step, e.Loss})
+	for _, o := range []struct {
+		name  string
+		kinds []chart.Kind
+	}{
+		{"by", []chart.Kind{chart.Time}},
+		{"log", []chart.Kind{chart.Loss, chart.LossTime, chart.LossTokens}},
+		{"smooth", []chart.Kind{chart.Loss, chart.LossTime, chart.LossTokens, chart.GradNorm}},
+		{"x", []chart.Kind{chart.Loss, chart.Memory, chart.Speed, chart.GradNorm, chart.LearningRate}},
+	} {
+		heeds := func(k chart.Kind) bool { return slices.Contains(o.kinds, k) }
+		if c.IsSet(o.name) && !slices.ContainsFunc(view.Kinds, heeds) {
+			names := make([]string, len(o.kinds))
+			for i, k := range o.kinds {
+				names[i] = string(k)
+			}
+			return badInput{fmt.Errorf("tune chart: --%s: is for --kind %s", o.name, strings.Join(names, ", ")), ""}
 		}
 	}
-	return out
+	return nil
 }
 
-// drawnRuns fits runs to the chart package. Runs of one name are told apart by their ids.
-func drawnRuns(runs []chartedRun) []chart.Run {
-	named := map[string]int{}
-	for i := range runs {
-		named[runs[i].Name]++
-	}
-	out := make([]chart.Run, len(runs))
-	for i := range runs {
-		out[i] = runs[i].drawn()
-		if named[runs[i].Name] > 1 {
-			out[i].Name = runs[i].ID
+// picture is a file to write.
+type picture struct {
+	path   string
+	format chart.Format
+	opt    chart.Options
+}
+
+// picturesOf returns the files that --out asks for: where {kind} stands in a name, one for every kind.
+func picturesOf(c *cli.Context, view chart.View) ([]picture, error) {
+	var out []picture
+	for _, path := range c.StringSlice("out") {
+		format, err := chart.ParseFormat(filepath.Ext(path))
+		if err != nil {
+			return nil, badInput{fmt.Errorf("tune chart: --out %s: want a name that ends in .svg, .png or .pdf", path), ""}
+		}
+		opt := chart.Options{Width: c.Int("width"), Height: c.Int("height"), Dark: c.Bool("dark"), Title: c.String("title"), View: view}
+		if !strings.Contains(path, "{kind}") {
+			out = append(out, picture{path, format, opt})
+			continue
+		}
+		kinds := view.Kinds
+		if len(kinds) == 0 {
+			kinds = []chart.Kind{chart.Loss, chart.Memory, chart.Time}
+		}
+		for _, k := range kinds {
+			opt.Kinds = []chart.Kind{k}
+			out = append(out, picture{strings.ReplaceAll(path, "{kind}", string(k)), format, opt})
 		}
 	}
-	return out
+	return out, nil
 }
 
-func (r *chartedRun) drawn() chart.Run {
-	out := chart.Run{Name: r.Name, Seconds: chart.Times{Load: float64(r.LoadSeconds), Train: float64(r.TrainSeconds),
-		Evaluate: float64(r.EvaluateSeconds), Save: float64(r.SaveSeconds), Wall: float64(r.WallSeconds)}}
-	for i := range r.Steps {
-		out.Steps = append(out.Steps, float64(r.Steps[i]))
-		out.Loss = append(out.Loss, float64(r.Loss[i]))
-		out.MemoryBytes = append(out.MemoryBytes, float64(r.MemoryBytes[i]))
-		out.DeviceMemoryBytes = append(out.DeviceMemoryBytes, float64(r.DeviceMemoryBytes[i]))
-	}
-	for _, p := range r.Validation {
-		out.Validation = append(out.Validation, chart.Point{X: float64(p.Step), Y: float64(p.Loss)})
-	}
-	return out
-}
-
-// writeFigure writes a picture that appears whole or not at all.
-func writeFigure(path string, format chart.Format, runs []chartedRun, opt chart.Options) error {
-	var picture bytes.Buffer
-	if err := chart.Figure(&picture, format, drawnRuns(runs), opt); err != nil {
+// write writes a picture that appears whole or not at all.
+func (p picture) write(runs []chartedRun) error {
+	var drawn bytes.Buffer
+	if err := chart.Figure(&drawn, p.format, drawnRuns(runs), p.opt); err != nil {
 		return badInput{fmt.Errorf("tune chart: %w", errors.New(strings.TrimPrefix(err.Error(), "chart: "))), ""}
 	}
-	if err := replaceFile(path, picture.Bytes()); err != nil {
+	if err := replaceFile(p.path, drawn.Bytes()); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("there is no folder %s", filepath.Dir(path))
+			err = fmt.Errorf("there is no folder %s", filepath.Dir(p.path))
 		}
-		return fmt.Errorf("tune chart: --out %s: %w", path, err)
+		return fmt.Errorf("tune chart: --out %s: %w", p.path, err)
 	}
 	return nil
 }

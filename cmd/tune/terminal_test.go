@@ -101,7 +101,7 @@ func TestLossText(t *testing.T) {
 
 func TestChartOfABrokenRunIsJSON(t *testing.T) {
 	run := exampleRuns(time.Now())[1]
-	r := charted(&run, []runstore.Step{{Step: 1, Loss: runstore.Real(math.Inf(1))}}, nil, time.Now())
+	r := charted(&run, []runstore.Step{{Step: 1, Loss: runstore.Real(math.Inf(1))}}, nil, nil, time.Now())
 	b, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)

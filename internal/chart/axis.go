@@ -43,9 +43,13 @@ func (a axis) labels() []string {
 	return out
 }
 
+// leastLog is what a logarithmic axis takes for its smallest number: nearer to zero powers and quotients overflow.
+const leastLog = 1 / drawable
+
 // logAxis returns a logarithmic axis from low to high, both above zero, with a little room at either end and about count
 // ticks: powers of ten, their doubles and halves where the powers are too few.
 func logAxis(low, high float64, count int) axis {
+	low = max(low, leastLog)
 	high = max(high, low*1.05)
 	room := math.Pow(high/low, 0.05)
 	a := axis{Low: low / room, High: high * room, Log: true}
@@ -177,7 +181,8 @@ func niceStep(v float64) float64 {
 func stepRange(runs []Run) (low, high float64) {
 	low, high = math.Inf(1), math.Inf(-1)
 	for _, r := range runs {
-		for i := range min(len(r.Steps), max(len(r.Loss), len(r.MemoryBytes), len(r.DeviceMemoryBytes))) {
+		for i := range min(len(r.Steps), max(len(r.Loss), len(r.MemoryBytes), len(r.DeviceMemoryBytes), len(r.GradNorm),
+			len(r.LearningRate), len(r.Tokens))) {
 			if s := r.Steps[i]; finite(s) {
 				low, high = min(low, s), max(high, s)
 			}

@@ -33,10 +33,16 @@ func (b box) height() float64 { return b.Bottom - b.Top }
 
 // lineStyle is the width in points, dashes and colour of a line.
 type lineStyle struct {
-	width  float64
-	dashed bool
-	color  color.Color
+	width float64
+	dash  []float64 // lengths of lines and gaps in turn, in widths; nil for none
+	color color.Color
 }
+
+// The patterns of dashes: what goes with a line, and what runs are told apart by when there are no more colours.
+var (
+	besideDash = []float64{3, 2}
+	runDashes  = [][]float64{nil, {4, 2}, {1.2, 1.6}, {7, 2, 1.2, 2}, {9, 3}}
+)
 
 // newCanvas returns a canvas of width by height points, filled with the background.
 func newCanvas(format Format, width, height float64, background color.Color) *canvas {
@@ -116,11 +122,7 @@ func (c *canvas) line(points []Point, within box, style lineStyle) {
 	}}
 	c.vg.SetColor(style.color)
 	c.vg.SetLineWidth(vg.Points(style.width))
-	var dashes []vg.Length
-	if style.dashed {
-		dashes = []vg.Length{vg.Points(3 * style.width), vg.Points(2 * style.width)}
-	}
-	c.vg.SetLineDash(dashes, 0)
+	c.vg.SetLineDash(style.lengths(), 0)
 	for _, part := range clip.ClipLinesXY(path) {
 		var stroke vg.Path
 		for i, p := range part {
@@ -159,9 +161,15 @@ func (c *canvas) straight(x0, y0, x1, y1 float64, style lineStyle) {
 	path.Line(c.point(x1, y1))
 	c.vg.SetColor(style.color)
 	c.vg.SetLineWidth(vg.Points(style.width))
-	c.vg.SetLineDash(nil, 0)
-	if style.dashed {
-		c.vg.SetLineDash([]vg.Length{vg.Points(3 * style.width), vg.Points(2 * style.width)}, 0)
-	}
+	c.vg.SetLineDash(style.lengths(), 0)
 	c.vg.Stroke(path)
+}
+
+// lengths returns the dashes as gonum wants them.
+func (l lineStyle) lengths() []vg.Length {
+	var out []vg.Length
+	for _, n := range l.dash {
+		out = append(out, vg.Points(n*l.width))
+	}
+	return out
 }

@@ -40,6 +40,7 @@ type Options struct {
 	Dark bool
 	// Title heads the figure. Default: the name of the run, or how many there are.
 	Title string
+	View
 }
 
 const (
@@ -49,10 +50,11 @@ const (
 	maxRuns      = 60     // past this nobody can tell them apart
 )
 
-// Figure writes one picture of runs to w: loss, memory and wall time. The same input gives the same SVG and PNG,
+// Figure writes one picture of runs to w: the kinds of opt under each other, or, without kinds, loss across the top with
+// memory and wall time side by side below. The same input gives the same SVG and PNG,
 // byte for byte; a PDF carries the time it was made.
 //
-// Errors: no runs, more than 60, a size too small for them or above 10,000 points, an unknown format, and
+// Errors: no runs, more than 60, a kind that does not exist, a size too small for them or above 10,000 points, an unknown format, and
 // whatever w returns. Nothing is written before the picture is complete.
 func Figure(w io.Writer, format Format, runs []Run, opt Options) error {
 	if _, err := ParseFormat(string(format)); err != nil {
@@ -70,8 +72,14 @@ func Figure(w io.Writer, format Format, runs []Run, opt Options) error {
 	if opt.Width < minWidth || opt.Width > maxSide {
 		return fmt.Errorf("chart: width is %d points, want %d to %d", opt.Width, minWidth, maxSide)
 	}
+	for _, k := range opt.Kinds {
+		if _, err := ParseKind(string(k)); err != nil {
+			return err
+		}
+	}
 	title, subtitle := titles(runs, opt.Title)
-	plan := layout(len(runs), float64(opt.Width), subtitle != "")
+	rows := timeRows(runs, opt.View)
+	plan := layout(len(runs), len(rows), float64(opt.Width), subtitle != "", opt.Kinds)
 	if opt.Height == 0 {
 		opt.Height = int(math.Ceil(plan.height()))
 	}
@@ -82,9 +90,15 @@ func Figure(w io.Writer, format Format, runs []Run, opt Options) error {
 
 	return paint(w, format, opt, runs, func(f *figure) string {
 		f.header(title, subtitle)
-		f.loss(plan.loss)
-		f.memory(plan.memory)
-		f.time(plan.time)
+		rows := timeRows(f.runs, opt.View)
+		for i, k := range plan.kinds {
+			if k == Time {
+				f.time(plan.panels[i], rows, opt.By)
+				continue
+			}
+			g := graphOf(k, f.runs, opt.View)
+			f.graph(plan.panels[i], &g, len(opt.Kinds) > 0 || k == Loss)
+		}
 		return title
 	})
 }
@@ -137,47 +151,97 @@ const (
 	smallSize   = 9.5
 )
 
-// plan says where the panels go: loss across the top, memory and time side by side below.
+// plan says where the panels go: as many as there are kinds under each other, or loss across the top, memory and time side
+// by side below.
 type plan struct {
-	runs               int
-	width, header      float64
-	upper, lower       float64 // heights of the plots, without heading and axis
-	loss, memory, time box     // whole panels
+	kinds         []Kind
+	stacked       bool
+	runs          int
+	width, header float64
+	heights       []float64 // of the plots of every row of panels, without heading and axis
+	panels        []box     // whole panels
 }
 
-// layout returns the plan for this many runs, with the heights that suit them.
-func layout(runs int, width float64, subtitle bool) plan {
-	p := plan{
-		runs: runs, width: width, header: titleSpace,
-		upper: max(250, float64(runs)*legendPitch(runs)),
-		lower: max(140, float64(runs)*timePitch),
-	}
+// layout returns the plan for this many runs, with the heights that suit them. bars is how many rows the wall time takes.
+func layout(runs, bars int, width float64, subtitle bool, kinds []Kind) plan {
+	p := plan{kinds: kinds, stacked: len(kinds) > 0, runs: runs, width: width, header: titleSpace}
 	if subtitle {
 		p.header += summarySpace
+	}
+	if !p.stacked {
+		p.kinds = []Kind{Loss, Memory, Time}
+		p.heights = []float64{max(250, float64(runs)*legendPitch(runs)), max(140, float64(runs)*timePitch)}
+		return p
+	}
+	for _, k := range kinds {
+		height := max(210, float64(runs)*legendPitch(runs))
+		switch {
+		case k == Time:
+			height = max(40, float64(bars)*stackedPitch)
+		case len(kinds) == 1:
+			height = max(290, height)
+		}
+		p.heights = append(p.heights, height)
 	}
 	return p
 }
 
 // framing returns the height of everything but the plots.
 func (p plan) framing() float64 {
-	return margin + p.header + headingSpace + axisSpace + gutter/2 + headingSpace + axisSpace + margin/2
+	rows := float64(len(p.heights))
+	return margin + p.header + rows*(headingSpace+axisSpace) + (rows-1)*gutter/2 + margin/2
 }
 
-func (p plan) height() float64 { return p.framing() + p.upper + p.lower }
+func (p plan) height() float64 {
+	sum := p.framing()
+	for _, h := range p.heights {
+		sum += h
+	}
+	return sum
+}
+
+// leastHeight is the height below which names or bars would lie on each other.
 func (p plan) leastHeight() float64 {
-	return p.framing() + max(120, float64(p.runs)*legendPitchTight) + p.lower
+	least := p.height()
+	for _, i := range p.elastic() {
+		least += max(120, float64(p.runs)*legendPitchTight) - p.heights[i]
+	}
+	return least
 }
 
-// stretch fits the plan to a height: the loss panel takes what there is.
+// elastic lists the rows that take what height there is: all curves, or the upper row.
+func (p plan) elastic() []int {
+	if !p.stacked {
+		return []int{0}
+	}
+	var rows []int
+	for i, k := range p.kinds {
+		if k != Time {
+			rows = append(rows, i)
+		}
+	}
+	return rows
+}
+
+// stretch fits the plan to a height and places the panels.
 func (p *plan) stretch(height float64) {
-	p.upper = height - p.framing() - p.lower
+	rows := p.elastic()
+	for more := height - p.height(); len(rows) > 0; rows = rows[1:] {
+		share := more / float64(len(rows))
+		p.heights[rows[0]] += share
+		more -= share
+	}
 	top := margin + p.header
-	middle := top + headingSpace + p.upper + axisSpace + gutter/2
-	bottom := middle + headingSpace + p.lower + axisSpace
-	half := (p.width - 2*margin - gutter) / 2
-	p.loss = box{margin, top, p.width - margin, middle - gutter/2}
-	p.memory = box{margin, middle, margin + half, bottom}
-	p.time = box{margin + half + gutter, middle, p.width - margin, bottom}
+	for i, h := range p.heights {
+		panel := box{margin, top, p.width - margin, top + headingSpace + h + axisSpace}
+		top = panel.Bottom + gutter/2
+		if !p.stacked && i == 1 {
+			half := (panel.width() - gutter) / 2
+			p.panels = append(p.panels, box{panel.Left, panel.Top, panel.Left + half, panel.Bottom})
+			panel.Left += half + gutter
+		}
+		p.panels = append(p.panels, panel)
+	}
 }
 
 // titles returns the figure's title and the line below it, which may be empty.

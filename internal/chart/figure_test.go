@@ -158,7 +158,7 @@ func checkTexts(t *testing.T, svg []byte, least int) {
 		t.Fatalf("only %d texts", len(found))
 	}
 	for i, a := range found {
-		if a.Left < margin/2-0.01 || a.Right > w-margin/2+0.01 || a.Top < 0 || a.Bottom > h {
+		if a.Left < margin/2-0.02 || a.Right > w-margin/2+0.02 || a.Top < 0 || a.Bottom > h {
 			t.Errorf("%q is cut: it takes %.1f to %.1f, %.1f to %.1f of %g by %g", a.text,
 				a.Left, a.Right, a.Top, a.Bottom, w, h)
 		}

@@ -52,6 +52,33 @@ func manyRuns(n int) []Run {
 	return runs
 }
 
+// fullRun is a fakeRun with everything that the kinds show. From the share slow of it on, it is slower by a quarter.
+func fullRun(name string, steps int, seed uint64, slow float64) Run {
+	r := withDevice(fakeRun(name, steps, 1.3, seed), 1.6e9)
+	random := rand.New(rand.NewPCG(seed, 2))
+	at := 2.5
+	for i := range steps {
+		share := float64(i) / float64(steps)
+		seconds := 1.9 * (1 + 0.06*random.NormFloat64())
+		if share >= slow {
+			seconds /= 0.75
+		}
+		at += seconds
+		if i%max(steps/7, 1) == 0 {
+			at += 4 // an evaluation
+		}
+		r.Elapsed = append(r.Elapsed, at)
+		r.StepSeconds = append(r.StepSeconds, seconds)
+		r.Tokens = append(r.Tokens, 1900)
+		r.Epoch = append(r.Epoch, 3*float64(i+1)/float64(steps))
+		r.GradNorm = append(r.GradNorm, (0.4+3*math.Exp(-6*share))*math.Exp(0.4*random.NormFloat64()))
+		r.LearningRate = append(r.LearningRate, 2e-4*min(share*10, 1)*(1-share))
+	}
+	r.MaxGradNorm = 1
+	r.Group = fmt.Sprint(8 << (seed % 3))
+	return r
+}
+
 // awkwardRuns holds one run for each thing that breaks charts.
 func awkwardRuns() map[string][]Run {
 	nan, inf := math.NaN(), math.Inf(1)
@@ -109,7 +136,22 @@ func awkwardRuns() map[string][]Run {
 			Name: "slow", Steps: []float64{1, 2}, Loss: []float64{3, 2},
 			Seconds: Times{Train: 8.64e6},
 		}),
-		"many points": {fakeRun("long", 100_000, 1.4, 1)},
-		"sixty":       manyRuns(60),
+		"broken numbers": one(Run{
+			Name: "broken", Steps: []float64{1, 2, 3, 4}, Loss: []float64{nan, 2, inf, 0}, Elapsed: []float64{nan, 1, inf, 2},
+			StepSeconds: []float64{0, nan, 1e-300, 1}, Tokens: []float64{0, 1, 1e300, nan}, Epoch: []float64{inf, 0, 0, 0},
+			GradNorm: []float64{0, 1e-300, 1e29, nan}, LearningRate: []float64{0, 0, nan, 0}, MaxGradNorm: 1e-40,
+			ValidationElapsed: []float64{nan}, Validation: []Point{{0, 1}, {9, 2}}, Ending: "diverged",
+		}),
+		"one full step": {fullRun("one", 1, 1, 1)},
+		"all full":      {fullRun("first", 60, 1, 1), fullRun("second, with a long name", 140, 2, 0.6), {Name: "empty"}},
+		"twenty full": func() (runs []Run) {
+			for i := range 20 {
+				runs = append(runs, fullRun(fmt.Sprintf("trial %d", i+1), 40, uint64(i), 0.5))
+			}
+			return runs
+		}(),
+		"ten thousand full": {fullRun("long", 10_000, 3, 0.6)},
+		"many points":       {fakeRun("long", 100_000, 1.4, 1)},
+		"sixty":             manyRuns(60),
 	}
 }

@@ -103,7 +103,7 @@ func (f *figure) marks(points []Point, plot box, x, y axis, fill color.RGBA) {
 	}
 }
 
-func fitStyle(c color.Color) lineStyle { return lineStyle{width: 1.4, dashed: true, color: c} }
+func fitStyle(c color.Color) lineStyle { return lineStyle{width: 1.4, dash: besideDash, color: c} }
 
 // memoryUnit is the unit in which an axis that reaches peak bytes has short labels.
 func memoryUnit(peak float64) (name string, bytes float64) {

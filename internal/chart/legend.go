@@ -14,9 +14,8 @@ func legendPitch(runs int) float64 {
 	return legendPitchTight
 }
 
-// legend lists the runs right of the loss plot, with the last smoothed loss and the last validation loss of
-// each, and returns the width it takes.
-func (f *figure) legend(panel box, ceiling float64) float64 {
+// legend lists the runs right of a plot with a value of each, which may be empty, and returns the width it takes.
+func (f *figure) legend(panel box, values []string) float64 {
 	name := textStyle{textSize, false, f.theme.text}
 	value := textStyle{smallSize, false, f.theme.muted}
 	top := panel.Top + headingSpace
@@ -24,34 +23,53 @@ func (f *figure) legend(panel box, ceiling float64) float64 {
 	if pitch*float64(len(f.runs)) > panel.Bottom-axisSpace-top {
 		pitch = legendPitchTight
 	}
-	names, values := make([]string, len(f.runs)), make([]string, len(f.runs))
-	width := 0.0
+	names, below := make([]string, len(f.runs)), make([]string, len(f.runs))
+	width, mark := 0.0, f.legendMark()
 	for i, r := range f.runs {
-		names[i] = f.shorten(name, r.Name, legendMaxWidth-14)
+		names[i] = f.shorten(name, r.Name, legendMaxWidth-mark)
 		width = max(width, f.measure(name, names[i]))
 		if pitch == legendPitchWide {
-			values[i] = lastLosses(r, ceiling)
-			width = max(width, f.measure(value, values[i]))
+			below[i] = f.shorten(value, values[i], legendMaxWidth-mark)
+			width = max(width, f.measure(value, below[i]))
 		}
 	}
-	width += 14 // the dot
+	width += mark
 	left := panel.Right - width
 	for i := range f.runs {
 		y := top + float64(i)*pitch + 8
-		f.circle(left+4, y-3.6, 4, f.theme.run(i))
-		f.text(left+14, y, 0, name, names[i])
-		f.text(left+14, y+12.5, 0, value, values[i])
+		if mark > legendDot {
+			f.straight(left, y-3.6, left+mark-6, y-3.6, f.runLine(i, 2))
+		} else {
+			f.circle(left+4, y-3.6, 4, f.theme.run(i))
+		}
+		f.text(left+mark, y, 0, name, names[i])
+		f.text(left+mark, y+12.5, 0, value, below[i])
 	}
 	return width + 22
 }
 
+const legendDot = 14.0 // width of a dot with the space behind it
+
+// legendMark returns the width of what stands before a name: a dot, or a line where lines differ in more than colour.
+func (f *figure) legendMark() float64 {
+	if len(f.runs) > len(f.theme.runs) {
+		return 34
+	}
+	return legendDot
+}
+
+// runLine returns the line of a run: when the colours have all been used they come again, dashed.
+func (f *figure) runLine(run int, width float64) lineStyle {
+	return lineStyle{width: width, dash: runDashes[run/len(f.theme.runs)%len(runDashes)], color: f.theme.run(run)}
+}
+
 // lastLosses says where a run ended: "train 1.921 · valid 2.040".
-func lastLosses(r Run, ceiling float64) string {
+func lastLosses(line, validation []Point) string {
 	text := ""
-	if y, ok := last(smoothed(pair(r.Steps, r.Loss), ceiling)); ok {
+	if y, ok := last(line); ok {
 		text = "train " + formatLoss(y)
 	}
-	if y, ok := last(r.Validation); ok {
+	if y, ok := last(validation); ok {
 		if text != "" {
 			text += " · "
 		}

@@ -123,3 +123,38 @@ func formatDurationTick(seconds float64) string {
 	}
 	return strings.Join(parts, " ")
 }
+
+// count is a number of things: "1 trial", "12 trials".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return formatCount(n) + " " + thing + "s"
+}
+
+// threeDigits rounds v to three digits.
+func threeDigits(v float64) float64 {
+	short, _ := strconv.ParseFloat(fmt.Sprintf("%.2e", v), 64)
+	return short
+}
+
+// formatSetting returns a setting as people write it: 16, 0.05, 1e-4, 25,000. One that is no number is "-".
+func formatSetting(v float64) string {
+	size := math.Abs(v)
+	switch {
+	case size == 0: // also a negative one
+		return "0"
+	case !finite(v):
+		return "-"
+	}
+	if v == math.Trunc(v) && size < 1e7 {
+		return groupThousands(fmt.Sprintf("%.0f", v))
+	}
+	if size >= 0.001 && size < 1e7 {
+		return groupThousands(fmt.Sprintf("%.4g", v))
+	}
+	mantissa, exponent, _ := strings.Cut(fmt.Sprintf("%.3e", v), "e")
+	mantissa = strings.TrimRight(strings.TrimRight(mantissa, "0"), ".")
+	sign := strings.TrimLeft(exponent[:1], "+")
+	return mantissa + "e" + sign + strings.TrimLeft(exponent[1:], "0")
+}

@@ -114,22 +114,6 @@ func (f *figure) empty(panel box, text string) {
 	f.text((plot.Left+plot.Right)/2, (plot.Top+plot.Bottom)/2, 0.5, textStyle{textSize, false, f.theme.muted}, text)
 }
 
-// curve draws points in plot: lines where there are neighbours, dots where a point stands alone.
-func (f *figure) curve(points []Point, plot box, x, y axis, style lineStyle) {
-	column := func(v float64) int { return int(math.Round(x.at(v) * plot.width())) }
-	for _, stroke := range strokes(decimate(points, column)) {
-		placed := make([]Point, len(stroke))
-		for i, p := range stroke {
-			placed[i] = place(p, plot, x, y)
-		}
-		if len(placed) > 1 {
-			f.line(placed, plot, style)
-		} else if p := placed[0]; p.Y >= plot.Top-0.01 && p.Y <= plot.Bottom+0.01 {
-			f.circle(p.X, p.Y, style.width+0.8, style.color)
-		}
-	}
-}
-
 // place returns where a point of data lies on the canvas.
 func place(p Point, plot box, x, y axis) Point {
 	return Point{plot.Left + x.at(p.X)*plot.width(), plot.Bottom - y.at(p.Y)*plot.height()}

@@ -94,6 +94,8 @@ func awkwardSweeps() map[string]func() ([]Axis, []Line) {
 			Line{"z", []Value{Number(1), Number(nan)}}),
 		"extreme": of([]Axis{{Name: "a", Log: true}, {Name: "b"}}, Line{"x", []Value{Number(5e-324), Number(1e30)}},
 			Line{"y", []Value{Number(1e30), Number(-1e30)}}, Line{"z", []Value{Number(0), Number(0)}}),
+		"tiny": of([]Axis{{Name: "a", Log: true}, {Name: "b", Log: true}}, Line{"x", []Value{Number(5e-324), Number(5e-324)}},
+			Line{"y", []Value{Number(1e30), Number(1e-300)}}),
 		"mixed": of(two, Line{"x", []Value{Word("auto"), Number(1)}}, Line{"y", []Value{Number(16), Number(2)}},
 			Line{"z", []Value{Word("<b> & 尝试 a word that is far too long to stand beside an axis"), Word("best")}}),
 		"long names": of(many, Line{"x", make([]Value, maxAxes)}, Line{"y", []Value{Number(1), Word("no")}}),

@@ -7,16 +7,26 @@ import (
 	"unicode"
 )
 
-// Run is what one training run left behind, ready to draw. Loss, MemoryBytes and DeviceMemoryBytes belong to
-// Steps index by index; any of them may be shorter or empty, and NaN marks a value that was not recorded.
+// Run is what one training run left behind, ready to draw. Everything that is counted by step belongs to Steps index by
+// index; any of it may be shorter or empty, and NaN marks a value that was not recorded.
 type Run struct {
 	Name              string
 	Steps             []float64 // step numbers, ascending
 	Loss              []float64 // nats per target token
-	Validation        []Point   // Y in nats per target token
+	Validation        []Point   // X a step, Y in nats per target token
+	ValidationElapsed []float64 // seconds since the run began, of each of Validation; its step's where it is missing
 	MemoryBytes       []float64 // resident memory of the process
 	DeviceMemoryBytes []float64 // in tensors on the device; empty or zero where it cannot be told
+	Elapsed           []float64 // seconds since the run began, at the end of the step
+	StepSeconds       []float64 // that the step took
+	Tokens            []float64 // of the step
+	Epoch             []float64 // passes over the data so far, with fraction
+	GradNorm          []float64 // before clipping
+	LearningRate      []float64
+	MaxGradNorm       float64 // that gradients are clipped to; 0 where they are not
 	Seconds           Times
+	Group             string // what the times of runs are grouped by; see [View]
+	Ending            string // said beside the wall time of a run that is not done, such as "running"
 }
 
 // Point is a value Y at step X.
@@ -131,9 +141,9 @@ func memory(steps, bytes []float64) []Point {
 	return points
 }
 
-// memoryCurves returns what every run held, resident and on its device, in GB, and the highest of all values.
+// memoryCurves returns what every run held over a quantity, resident and on its device, in GB, and the highest of all values.
 // A run that recorded nothing has a nil curve.
-func memoryCurves(runs []Run) (resident, device [][]Point, peak float64) {
+func memoryCurves(runs []Run, q Quantity) (resident, device [][]Point, peak float64) {
 	inGB := func(points []Point) []Point {
 		for i := range points {
 			points[i].Y /= 1e9
@@ -144,8 +154,8 @@ func memoryCurves(runs []Run) (resident, device [][]Point, peak float64) {
 		return points
 	}
 	for _, r := range runs {
-		resident = append(resident, inGB(memory(r.Steps, r.MemoryBytes)))
-		device = append(device, inGB(memory(r.Steps, r.DeviceMemoryBytes)))
+		resident = append(resident, inGB(memory(r.along(q), r.MemoryBytes)))
+		device = append(device, inGB(memory(r.along(q), r.DeviceMemoryBytes)))
 	}
 	return resident, device, peak
 }
@@ -153,6 +163,58 @@ func memoryCurves(runs []Run) (resident, device [][]Point, peak float64) {
 // anyCurve reports whether any of the curves holds something.
 func anyCurve(curves [][]Point) bool {
 	return slices.ContainsFunc(curves, func(c []Point) bool { return c != nil })
+}
+
+// along returns what a curve of r is drawn over, index by index of its steps.
+func (r *Run) along(q Quantity) []float64 {
+	switch q {
+	case ByTime:
+		return r.Elapsed
+	case ByTokens:
+		total, out := 0.0, make([]float64, len(r.Tokens))
+		for i, n := range r.Tokens {
+			total += atLeastZero(n)
+			out[i] = total
+		}
+		return out
+	case ByEpoch:
+		return r.Epoch
+	}
+	return r.Steps
+}
+
+// over returns values of r's steps over a quantity.
+func (r *Run) over(q Quantity, values []float64) []Point { return pair(r.along(q), values) }
+
+// validationOver returns the validation losses over a quantity: a loss after a step stands where the step does, one
+// before the first step at zero.
+func (r *Run) validationOver(q Quantity) []Point {
+	if q == ByStep {
+		return r.Validation
+	}
+	along, out := r.along(q), []Point(nil)
+	for i, p := range r.Validation {
+		if !finite(p.X) || !finite(p.Y) {
+			continue
+		}
+		if q == ByTime && i < len(r.ValidationElapsed) && finite(r.ValidationElapsed[i]) {
+			out = append(out, Point{r.ValidationElapsed[i], p.Y})
+			continue
+		}
+		n, exact := slices.BinarySearch(r.Steps, p.X)
+		if exact {
+			n++
+		}
+		switch n = min(n, len(along)); {
+		case len(along) == 0:
+			return nil
+		case n == 0:
+			out = append(out, Point{0, p.Y})
+		default:
+			out = append(out, Point{along[n-1], p.Y})
+		}
+	}
+	return out
 }
 
 // last returns the Y of the last point that is a number.

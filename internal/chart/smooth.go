@@ -35,9 +35,10 @@ func SmoothingWeight(n int) float64 {
 	return min(1-1/reach, 0.99)
 }
 
-// smoothed returns the moving average of a loss curve. Values above ceiling count as ceiling, so that one that
-// lies outside the axis does not pull the line up for many steps after it.
-func smoothed(raw []Point, ceiling float64) []Point {
+// smoothed returns the moving average of a loss curve, with a weight of 0 one that suits its length and with one below
+// none. Values above ceiling count as ceiling, so that one that lies outside the axis does not pull the line up for many
+// steps after it.
+func smoothed(raw []Point, ceiling, weight float64) []Point {
 	values, n := make([]float64, len(raw)), 0
 	for i, p := range raw {
 		values[i] = p.Y
@@ -45,8 +46,11 @@ func smoothed(raw []Point, ceiling float64) []Point {
 			values[i], n = min(p.Y, ceiling), n+1
 		}
 	}
+	if weight == 0 {
+		weight = SmoothingWeight(n)
+	}
 	out := make([]Point, len(raw))
-	for i, y := range Smooth(values, SmoothingWeight(n)) {
+	for i, y := range Smooth(values, weight) {
 		out[i] = Point{raw[i].X, y}
 	}
 	return out

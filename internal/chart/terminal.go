@@ -15,13 +15,14 @@ type TerminalOptions struct {
 	Color bool
 	// Unicode allows braille, blocks and lines; without it everything is ASCII.
 	Unicode bool
+	View
 }
 
-// Terminal returns the loss, memory and wall time of runs as lines of text. Every line takes exactly
-// opt.Columns columns and ends with a newline. Panels without data are left out; without runs, or with nothing
-// recorded, one line says so.
+// Terminal returns the kinds of opt, or loss, memory and wall time, as lines of text. Every line takes exactly
+// opt.Columns columns and ends with a newline. Panels without data are left out, unless opt asks for them; without runs, or
+// with nothing recorded, one line says so.
 //
-// Several runs differ by colour, or by a letter on their lines where there is no colour.
+// Several runs differ by colour, or by a letter on their lines where there is no colour or there are too few.
 func Terminal(runs []Run, opt TerminalOptions) string {
 	if opt.Columns <= 0 {
 		opt.Columns = 80
@@ -37,9 +38,7 @@ func Terminal(runs []Run, opt TerminalOptions) string {
 	}
 	t.header()
 	before := len(t.lines)
-	t.loss()
-	t.memory()
-	t.time()
+	t.panels()
 	if len(t.lines) == before {
 		text := "nothing recorded"
 		if t.narrow {
@@ -56,6 +55,26 @@ func Terminal(runs []Run, opt TerminalOptions) string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// panels adds the panels, one below the other.
+func (t *terminal) panels() {
+	kinds, chosen := t.opt.Kinds, len(t.opt.Kinds) > 0
+	if !chosen {
+		kinds = []Kind{Loss, Memory, Time}
+	}
+	for _, k := range kinds {
+		if k == Time {
+			t.time()
+			continue
+		}
+		rows := t.opt.Rows
+		if k == Memory && !chosen {
+			rows = max(4, rows/2)
+		}
+		g := graphOf(k, t.runs, t.opt.View)
+		t.graph(&g, rows, chosen || k == Loss)
+	}
 }
 
 // terminal is a chart being written.
@@ -117,10 +136,15 @@ func (t *terminal) gap() {
 }
 
 // letter is what marks a run's line where colour cannot.
-func (t *terminal) letter(run int) rune { return rune('a' + run%26) }
+func (t *terminal) letter(run int) rune {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	return rune(letters[run%len(letters)])
+}
 
 // lettered reports whether runs are told apart by letters.
-func (t *terminal) lettered() bool { return !t.opt.Color && len(t.runs) > 1 }
+func (t *terminal) lettered() bool {
+	return len(t.runs) > 1 && (!t.opt.Color || len(t.runs) > len(terminalColors))
+}
 
 // header names the run, or counts the runs.
 func (t *terminal) header() {

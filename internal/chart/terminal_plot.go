@@ -10,12 +10,14 @@ import (
 type plot struct {
 	*dots
 	x, y   axis
-	gutter int // columns of the y labels
+	below  string // what the x axis counts
+	gutter int    // columns of the y labels
 }
 
-// newPlot returns an empty plot of some rows, as wide as the terminal allows; nil where that is too narrow.
-func (t *terminal) newPlot(rows int, y axis) *plot {
-	gutter := width("step")
+// newPlot returns an empty plot of some rows for a graph, as wide as the terminal allows; nil where that is too narrow.
+func (t *terminal) newPlot(rows int, g *graph) *plot {
+	y := g.yAxis(max(2, rows/2))
+	gutter := width(string(g.x))
 	for _, text := range y.labels() {
 		gutter = max(gutter, width(text))
 	}
@@ -24,8 +26,7 @@ func (t *terminal) newPlot(rows int, y axis) *plot {
 		t.narrow = true
 		return nil
 	}
-	low, high := stepRange(t.runs)
-	return &plot{newDots(columns, rows, t.opt.Unicode), stepAxis(low, high, columns/12), y, gutter}
+	return &plot{newDots(columns, rows, t.opt.Unicode), g.xAxis(columns / 12), y, string(g.x), gutter}
 }
 
 // place returns the dot of a point.
@@ -47,7 +48,7 @@ const (
 func (p *plot) curve(points []Point, rank int, sgr string, ascii rune, style stroke) {
 	across, _ := p.size()
 	column := func(v float64) int { return int(math.Round(p.x.at(v) * float64(across-1))) }
-	for _, part := range strokes(decimate(points, column)) {
+	for _, part := range strokes(decimate(onAxis(points, p.y), column)) {
 		px, py := p.place(part[0])
 		p.set(px, py, rank, sgr, ascii)
 		for _, at := range part[1:] {
@@ -64,7 +65,7 @@ func (p *plot) curve(points []Point, rank int, sgr string, ascii rune, style str
 
 // letters puts a run's letter on its line in two places, other ones than any other run's.
 func (t *terminal) letters(p *plot, points []Point, run int) {
-	points = solid(points)
+	points = solid(onAxis(points, p.y))
 	if len(points) == 0 {
 		return
 	}
@@ -99,7 +100,7 @@ func (t *terminal) addPlot(p *plot) {
 		base[i] = t.either("─", "-")
 	}
 	var numbers row
-	numbers.write(fmt.Sprintf("%*s", p.gutter, "step"), sgrMuted)
+	numbers.write(fmt.Sprintf("%*s", p.gutter, p.below), sgrMuted)
 	for i, text := range p.x.labels() {
 		at := int(math.Round(p.x.at(p.x.Ticks[i]) * float64(p.columns-1)))
 		from := p.gutter + 2 + at - len(text)/2

@@ -20,6 +20,10 @@ func TestTerminalGolden(t *testing.T) {
 		{"three-color.txt.golden", threeRuns(), TerminalOptions{Columns: 72, Rows: 10, Color: true, Unicode: true}},
 		{"three-ascii.txt.golden", threeRuns(), TerminalOptions{Columns: 60}},
 		{"stray.txt.golden", awkwardRuns()["stray"], TerminalOptions{Unicode: true}},
+		{"speed.txt.golden", []Run{fullRun("bluey", 140, 2, 0.6)}, TerminalOptions{Unicode: true, View: View{Kinds: []Kind{Speed}}}},
+		{"kinds-ascii.txt.golden", awkwardRuns()["all full"], TerminalOptions{Rows: 8, View: View{
+			Kinds: []Kind{GradNorm, LearningRate, LossTokens, Time}, By: "lora.rank", Log: true,
+		}}},
 		{"narrow.txt.golden", threeRuns(), TerminalOptions{Columns: 24, Rows: 6, Unicode: true}},
 	} {
 		t.Run(tc.name, func(t *testing.T) { golden(t, tc.name, []byte(Terminal(tc.runs, tc.opt))) })
@@ -54,7 +58,13 @@ func TestTerminalAwkward(t *testing.T) {
 		for _, opt := range []TerminalOptions{
 			{Columns: 80, Unicode: true, Color: true}, {Columns: 80, Unicode: true}, {Columns: 30}, {Columns: 3, Rows: 1},
 		} {
-			t.Run(name, func(t *testing.T) { checkLines(t, Terminal(runs, opt), opt) })
+			t.Run(name, func(t *testing.T) {
+				checkLines(t, Terminal(runs, opt), opt)
+				for _, k := range Kinds {
+					opt.View = View{Kinds: []Kind{k}, Log: true, By: "lora.rank"}
+					checkLines(t, Terminal(runs, opt), opt)
+				}
+			})
 		}
 	}
 }
@@ -76,6 +86,9 @@ func TestTerminalFitsItsColumns(t *testing.T) {
 			MemoryBytes:       values.Draw(t, "memory"),
 			DeviceMemoryBytes: values.Draw(t, "device"),
 			Validation:        points.Draw(t, "validation"),
+			Elapsed:           values.Draw(t, "elapsed"), StepSeconds: values.Draw(t, "step seconds"), Tokens: values.Draw(t, "tokens"),
+			Epoch: values.Draw(t, "epoch"), GradNorm: values.Draw(t, "grad norm"), LearningRate: values.Draw(t, "rate"),
+			MaxGradNorm: seconds.Draw(t, "clip"), Group: rapid.String().Draw(t, "group"), Ending: rapid.String().Draw(t, "ending"),
 			Seconds: Times{seconds.Draw(t, "load"), seconds.Draw(t, "train"), seconds.Draw(t, "evaluate"),
 				seconds.Draw(t, "save"), seconds.Draw(t, "wall")},
 		}
@@ -88,8 +101,17 @@ func TestTerminalFitsItsColumns(t *testing.T) {
 		}
 		return r
 	})
+	view := rapid.Custom(func(t *rapid.T) View {
+		return View{
+			Kinds: rapid.SliceOfN(rapid.SampledFrom(Kinds), 0, 3).Draw(t, "kinds"),
+			X:     rapid.SampledFrom(append(Quantities, "")).Draw(t, "x"),
+			Log:   rapid.Bool().Draw(t, "log"), Smooth: rapid.SampledFrom([]float64{-1, 0, 0.5, 0.999}).Draw(t, "smooth"),
+			By: rapid.SampledFrom([]string{"", "lora.rank"}).Draw(t, "by"),
+		}
+	})
 	rapid.Check(t, func(t *rapid.T) {
 		opt := TerminalOptions{
+			View:    view.Draw(t, "view"),
 			Columns: rapid.IntRange(1, 160).Draw(t, "columns"), Rows: rapid.IntRange(1, 30).Draw(t, "rows"),
 			Color: rapid.Bool().Draw(t, "color"), Unicode: rapid.Bool().Draw(t, "unicode"),
 		}

@@ -48,6 +48,16 @@ var (
 
 func (t theme) run(i int) color.RGBA { return t.runs[i%len(t.runs)] }
 
+// result returns the colour of a result: 0 is the worst, 1 the best; grey for NaN.
+func (t theme) result(good float64) color.RGBA {
+	if math.IsNaN(good) {
+		return t.axis
+	}
+	at := min(max(1-good, 0), 1) * float64(len(t.results)-1)
+	k := min(int(at), len(t.results)-2)
+	return mix(t.results[k+1], t.results[k], at-float64(k))
+}
+
 func rgb(hex uint32) color.RGBA {
 	return color.RGBA{uint8(hex >> 16), uint8(hex >> 8), uint8(hex), 0xff}
 }
