@@ -20,8 +20,8 @@ func chartCommand() *cli.Command {
 		Name:      "chart",
 		Usage:     "loss, memory, speed and training time of runs, in the terminal or as a picture",
 		ArgsUsage: "[RUN ...]",
-		Description: "RUN is an id or the start of one, a name, or last, which is also what no RUN means. Without RUN the options\n" +
-			"of tune runs choose.\n\n" +
+		Description: "RUN is an id or the start of one, a name, or last, which is also what no RUN means. Without RUN,\n" +
+			"--name, --tag, --sweep, --status, --since and --limit choose among all.\n\n" +
 			"   tune chart\n" +
 			"   tune chart bluey bluey-original --out bluey.svg --out bluey.png\n" +
 			"   tune chart --kind loss-time,speed --tag ranks\n" +
@@ -29,9 +29,9 @@ func chartCommand() *cli.Command {
 			"   tune chart last --kind loss,memory,speed --out 'last-{kind}.png'\n\n" +
 			"Kinds: " + chartKinds() + ".",
 		Flags: append([]cli.Flag{
-			&cli.StringSliceFlag{Name: "kind", Usage: "what to show: one of the `KIND`s above, or several with commas; may be repeated (default: loss, memory and time)"},
-			&cli.StringFlag{Name: "x", Usage: "what curves are drawn over: `step, time, tokens or epoch` (default: suits the kind)"},
-			&cli.Float64Flag{Name: "smooth", Usage: "`WEIGHT` of the average that smooths a loss, 0 (none) to below 1 (default: suits the length)"},
+			&cli.StringSliceFlag{Name: "kind", Usage: "what to show: one of the `KIND`s above, or several with commas; may be repeated", DefaultText: "loss, memory and time"},
+			&cli.StringFlag{Name: "x", Usage: "the `QUANTITY` that curves are drawn over: step, time, tokens or epoch", DefaultText: "suits the kind"},
+			&cli.Float64Flag{Name: "smooth", Usage: "`WEIGHT` of the average that smooths a loss, 0 (none) to below 1", DefaultText: "suits the length"},
 			&cli.BoolFlag{Name: "log", Usage: "a logarithmic axis for the loss"},
 			&cli.StringFlag{Name: "by", Usage: "group training times by model, device, chip, name or a `KEY` of the config, such as lora.rank"},
 			&cli.StringSliceFlag{Name: "out", Usage: "write a picture to `FILE`.svg, .png or .pdf instead; {kind} in the name makes one a kind; may be repeated"},

@@ -26,8 +26,9 @@ func runLabels(runs []chartedRun) []string {
 			}
 		}
 	}
-	for i, text := range slices.Clone(labels) {
-		if howMany(labels, text) > 1 {
+	given := slices.Clone(labels)
+	for i, text := range given {
+		if howMany(given, text) > 1 {
 			labels[i] = runs[i].ID
 		}
 	}

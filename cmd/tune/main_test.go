@@ -113,6 +113,13 @@ func TestWhatIsTypedWrong(t *testing.T) {
 		{"chart", `runs.db: no such database`},
 		{"chart --out picture.gif", `--out picture.gif: want a name that ends in .svg, .png or .pdf`},
 		{"chart --width -1", `--width: must be at least 0`},
+		{"chart --kind loss,speeds", `--kind: want loss, memory, .*, got "speeds"`},
+		{"chart --kind loss --by device", `--by: is for --kind time`},
+		{"chart --kind time --log", `--log: is for --kind loss, loss-time, loss-tokens`},
+		{"chart --kind loss-time --x step", `--x: is for --kind loss, memory, speed, grad-norm, lr`},
+		{"chart --smooth 1", `--smooth: want 0 \(none\) to below 1, got 1`},
+		{"chart --x hours", `--x: want step, time, tokens or epoch, got "hours"`},
+		{"chart --limit -1", `--limit: must be at least 0`},
 	} {
 		t.Run(tc.args, func(t *testing.T) {
 			code, stdout, stderr := tune(t, strings.Fields(tc.args)...)
