@@ -106,7 +106,11 @@ func (f *figure) costs(panel box, own Expense, rented []Expense, hours float64, 
 	plot := f.frame(panel, x, y, "hours of training on the machine that was bought")
 	at := func(h, paid float64) Point { return place(Point{h, paid}, plot, x, y) }
 	for i, e := range rented {
-		f.line([]Point{at(0, e.Upfront), at(hours, e.at(hours))}, plot, lineStyle{width: 1.8, dashed: e.Assumed, color: f.theme.run(i + 1)})
+		style := lineStyle{width: 1.8, color: f.theme.run(i + 1)}
+		if e.Assumed {
+			style.dash = besideDash
+		}
+		f.line([]Point{at(0, e.Upfront), at(hours, e.at(hours))}, plot, style)
 	}
 	f.line([]Point{at(0, own.Upfront), at(hours, own.at(hours))}, plot, lineStyle{width: 2.8, color: f.theme.run(0)})
 	f.crossings(plot, own, rented, hours, at)
@@ -128,7 +132,7 @@ func (f *figure) crossings(plot box, own Expense, rented []Expense, hours float6
 			break
 		}
 		p := at(h, own.at(h))
-		f.straight(p.X, p.Y, p.X, plot.Bottom, lineStyle{width: 0.9, dashed: true, color: mix(f.theme.run(i+1), f.theme.background, 0.6)})
+		f.straight(p.X, p.Y, p.X, plot.Bottom, lineStyle{width: 0.9, dash: besideDash, color: mix(f.theme.run(i+1), f.theme.background, 0.6)})
 		f.circle(p.X, p.Y, 5.2, f.theme.background)
 		f.circle(p.X, p.Y, 4, f.theme.run(i+1))
 		text := formatCount(int(math.Round(h))) + " h"
@@ -164,7 +168,7 @@ func (f *figure) costLegend(panel box, own Expense, rented []Expense, hours floa
 		entry(i+1, e.Name, text)
 	}
 	if assumed {
-		f.straight(panel.Left, y-3.6, panel.Left+keyLine, y-3.6, lineStyle{width: 1.8, dashed: true, color: f.theme.muted})
+		f.straight(panel.Left, y-3.6, panel.Left+keyLine, y-3.6, lineStyle{width: 1.8, dash: besideDash, color: f.theme.muted})
 		f.text(panel.Left+keyLine+6, y, 0, value, f.shorten(value, "speed unknown: drawn as equally fast", panel.width()-keyLine-6))
 	}
 }
