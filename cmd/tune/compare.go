@@ -129,7 +129,7 @@ func (x *comparison) compareSettings(runs []comparedRun) {
 	}
 	differs := map[string]bool{}
 	for _, cfg := range own {
-		eachDifference(reflect.ValueOf(*own[0]), reflect.ValueOf(*cfg), "", func(key string, _, _ any) { differs[key] = true })
+		eachDifference(reflect.ValueOf(*own[0]), reflect.ValueOf(*cfg), func(key string, _, _ any) { differs[key] = true })
 	}
 	eachKey(reflect.ValueOf(*own[0]), "", func(key string, _ any) {
 		if !differs[key] || key == "name" { // which is at the top
@@ -145,24 +145,6 @@ func (x *comparison) compareSettings(runs []comparedRun) {
 		}
 		x.Settings = append(x.Settings, row)
 	})
-}
-
-// eachKey calls f for every key of a config.
-func eachKey(v reflect.Value, parent string, f func(key string, value any)) {
-	for i := range v.NumField() {
-		key, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
-		if key == "-" {
-			continue
-		}
-		if parent != "" {
-			key = parent + "." + key
-		}
-		if x := v.Field(i); x.Kind() == reflect.Struct {
-			eachKey(x, key, f)
-		} else {
-			f(key, x.Interface())
-		}
-	}
 }
 
 // compareFacts lists what differs besides the config: files by their hashes, machine and versions.

@@ -198,7 +198,7 @@ func (r *diagnosis) lookAtBLAS() {
 func (r *diagnosis) lookAtDatabase(c *cli.Context) {
 	d := &r.Database
 	d.Path = c.String("db")
-	runs, err := readRuns(c, runstore.Filter{})
+	runs, err := readRuns(c, &runFilter{})
 	if err != nil {
 		d.Error = err.Error()
 		r.warn("the database cannot be read: "+d.Error, hintOf(err))

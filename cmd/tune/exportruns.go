@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,11 +74,8 @@ func exportRuns(c *cli.Context, store *runstore.Store, filter *runFilter) error 
 // runsToExport finds the runs, oldest first.
 func runsToExport(c *cli.Context, store *runstore.Store, filter *runFilter) ([]runstore.RunSummary, error) {
 	if c.NArg() == 0 {
-		runs, err := store.Runs(c.Context, filter.store)
-		runs = filter.chosen(runs)
-		for i, k := 0, len(runs)-1; i < k; i, k = i+1, k-1 {
-			runs[i], runs[k] = runs[k], runs[i]
-		}
+		runs, err := filter.runs(c.Context, store)
+		slices.Reverse(runs)
 		return runs, err
 	}
 	var runs []runstore.RunSummary

@@ -97,7 +97,7 @@ func gone(run *runstore.RunSummary) bool {
 func sameConfig(path string, given, own *configs.Config) error {
 	settleAs(given, own)
 	var problems []error
-	eachDifference(reflect.ValueOf(*own), reflect.ValueOf(*given), "", func(key string, was, is any) {
+	eachDifference(reflect.ValueOf(*own), reflect.ValueOf(*given), func(key string, was, is any) {
 		problems = append(problems, fmt.Errorf("%s: %s: is %v, in the run it was %v", path, key, is, was))
 	})
 	if len(problems) == 0 {
@@ -106,20 +106,32 @@ func sameConfig(path string, given, own *configs.Config) error {
 	return badInput{errors.Join(problems...), "tune run " + path + " begins a run with this config"}
 }
 
-// eachDifference calls f for every key whose value differs.
-func eachDifference(a, b reflect.Value, parent string, f func(key string, a, b any)) {
-	for i := range a.NumField() {
-		key, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("yaml"), ",")
+// eachDifference calls f for every key of a config whose value differs in another.
+func eachDifference(a, b reflect.Value, f func(key string, a, b any)) {
+	others := map[string]any{}
+	eachKey(b, "", func(key string, value any) { others[key] = value })
+	eachKey(a, "", func(key string, x any) {
+		y, list := others[key], reflect.ValueOf(x)
+		if !reflect.DeepEqual(x, y) && !(list.Kind() == reflect.Slice && list.Len()+reflect.ValueOf(y).Len() == 0) {
+			f(key, x, y)
+		}
+	})
+}
+
+// eachKey calls f for every key of a config.
+func eachKey(v reflect.Value, parent string, f func(key string, value any)) {
+	for i := range v.NumField() {
+		key, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
 		if key == "-" {
 			continue
 		}
 		if parent != "" {
 			key = parent + "." + key
 		}
-		if x, y := a.Field(i), b.Field(i); x.Kind() == reflect.Struct {
-			eachDifference(x, y, key, f)
-		} else if !reflect.DeepEqual(x.Interface(), y.Interface()) && !(x.Kind() == reflect.Slice && x.Len()+y.Len() == 0) {
-			f(key, x.Interface(), y.Interface())
+		if x := v.Field(i); x.Kind() == reflect.Struct {
+			eachKey(x, key, f)
+		} else {
+			f(key, x.Interface())
 		}
 	}
 }
@@ -158,7 +170,7 @@ func interruptedRun(ctx context.Context, store *runstore.Store, cfg *configs.Con
 	same := *cfg
 	settleAs(&same, own)
 	differs := false
-	eachDifference(reflect.ValueOf(*own), reflect.ValueOf(same), "", func(string, any, any) { differs = true })
+	eachDifference(reflect.ValueOf(*own), reflect.ValueOf(same), func(string, any, any) { differs = true })
 	checkpoints, err := checkpointsOf(filepath.Join(cfg.Output.Dir, run.ID)).Steps()
 	if err != nil || differs || len(checkpoints) == 0 {
 		return nil, err

@@ -74,16 +74,17 @@ func listRuns(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	runs, err := readRuns(c, filter.store)
+	runs, err := readRuns(c, filter)
 	if err != nil {
 		return err
 	}
-	runs = filter.chosen(runs)
 	order, direction := sortOrders[c.String("sort")], 1
 	if c.Bool("reverse") {
 		direction = -1
 	}
-	slices.SortStableFunc(runs, func(a, b runstore.RunSummary) int { return direction * order(&a, &b) })
+	if filter.sweep == "" || c.IsSet("sort") { // trials have an order of their own
+		slices.SortStableFunc(runs, func(a, b runstore.RunSummary) int { return direction * order(&a, &b) })
+	}
 	if n := c.Int("limit"); n > 0 && len(runs) > n {
 		runs = runs[:n]
 	}
@@ -100,7 +101,7 @@ func listRuns(c *cli.Context) error {
 }
 
 // readRuns lists runs. That the usual database does not exist yet is no error: nothing has been run.
-func readRuns(c *cli.Context, filter runstore.Filter) ([]runstore.RunSummary, error) {
+func readRuns(c *cli.Context, filter *runFilter) ([]runstore.RunSummary, error) {
 	store, err := openRuns(c)
 	if errors.Is(err, runstore.ErrNoDatabase) && !c.IsSet("db") {
 		return nil, nil
@@ -108,7 +109,7 @@ func readRuns(c *cli.Context, filter runstore.Filter) ([]runstore.RunSummary, er
 	if err != nil {
 		return nil, err
 	}
-	runs, err := store.Runs(c.Context, filter)
+	runs, err := filter.runs(c.Context, store)
 	return runs, closing(store, err)
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 	"path"
@@ -25,6 +26,7 @@ func filterFlags() []cli.Flag {
 		&cli.StringFlag{Name: "since", Usage: "only runs created at `WHEN` or later: 2026-11-21, 2026-11-21T10:00, or an age such as 7d, 12h, 30m"},
 		&cli.StringFlag{Name: "until", Usage: "only runs created before `WHEN`"},
 		&cli.StringSliceFlag{Name: "tag", Usage: "only runs with this `TAG`; may be repeated: with all of them"},
+		&cli.StringFlag{Name: "sweep", Usage: "only the trials of this `SWEEP`: an id, a name, or last"},
 	}
 }
 
@@ -87,11 +89,12 @@ type runFilter struct {
 	name     string
 	model    string
 	tags     []string
+	sweep    string
 }
 
 // readFilter reads the flags. Errors: bad input, by flag.
 func readFilter(c *cli.Context, now time.Time) (*runFilter, error) {
-	f := &runFilter{name: c.String("name"), model: c.String("model"), tags: c.StringSlice("tag")}
+	f := &runFilter{name: c.String("name"), model: c.String("model"), tags: c.StringSlice("tag"), sweep: c.String("sweep")}
 	refuse := func(name, want string) error {
 		return badInput{fmt.Errorf("%s: --%s: want %s, got %q", commandOf(c), name, want, c.String(name)), ""}
 	}
@@ -137,8 +140,20 @@ func parseWhen(text string, now time.Time) (at time.Time, ok bool) {
 	return at, err == nil
 }
 
-// chosen leaves the runs that fit.
-func (f *runFilter) chosen(runs []runstore.RunSummary) []runstore.RunSummary {
+// runs returns the runs that fit, newest first, or the trials of a sweep in their order. Errors: no such sweep.
+func (f *runFilter) runs(ctx context.Context, store *runstore.Store) ([]runstore.RunSummary, error) {
+	filter := f.store
+	if f.sweep != "" {
+		sweep, err := store.Sweep(ctx, f.sweep)
+		if err != nil {
+			return nil, err
+		}
+		filter.SweepID = sweep.ID
+	}
+	runs, err := store.Runs(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
 	return slices.DeleteFunc(runs, func(r runstore.RunSummary) bool {
 		if len(f.statuses) > 0 && !slices.Contains(f.statuses, string(r.Status)) {
 			return true
@@ -155,10 +170,10 @@ func (f *runFilter) chosen(runs []runstore.RunSummary) []runstore.RunSummary {
 			}
 		}
 		return false
-	})
+	}), nil
 }
 
 // isSet reports whether anything was asked for.
 func (f *runFilter) isSet() bool {
-	return len(f.statuses) > 0 || f.name != "" || f.model != "" || len(f.tags) > 0 || !f.store.Since.IsZero() || !f.store.Until.IsZero()
+	return len(f.statuses) > 0 || f.name != "" || f.model != "" || f.sweep != "" || len(f.tags) > 0 || !f.store.Since.IsZero() || !f.store.Until.IsZero()
 }

@@ -214,6 +214,12 @@ func seconds(d time.Duration) runstore.Real { return runstore.Real(d.Seconds()) 
 
 // heartbeat tells the database every few seconds that this process lives.
 func (r *session) heartbeat(ctx context.Context) (stop func()) {
+	// A missed beat is no reason to stop training: the next step is a sign of life too.
+	return beat(ctx, func(ctx context.Context) { _ = r.store.Heartbeat(ctx, r.row.ID) })
+}
+
+// beat calls once every few seconds until stop, also when ctx has ended.
+func beat(ctx context.Context, once func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
 	go func() {
@@ -225,8 +231,7 @@ func (r *session) heartbeat(ctx context.Context) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				// A missed beat is no reason to stop training: the next step is a sign of life too.
-				_ = r.store.Heartbeat(ctx, r.row.ID)
+				once(ctx)
 			}
 		}
 	}()

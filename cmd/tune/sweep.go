@@ -266,7 +266,7 @@ func (s *sweeper) changedBase(ctx context.Context, was *runstore.Sweep) (problem
 		}
 		now := *s.trials[run.SweepTrial-1].Config
 		settleAs(&now, own)
-		eachDifference(reflect.ValueOf(*own), reflect.ValueOf(now), "", func(key string, was, is any) {
+		eachDifference(reflect.ValueOf(*own), reflect.ValueOf(now), func(key string, was, is any) {
 			problems = append(problems, fmt.Errorf("%s: %s: is %v, when the sweep began it was %v", s.spec.Base, key, is, was))
 		})
 		break

@@ -110,22 +110,7 @@ var errSweepStopped = errors.New("interrupted")
 
 // heartbeat tells the database every few seconds that this process lives.
 func (s *sweeper) heartbeat(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(10 * time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				_ = s.store.BeatSweep(ctx, s.row.ID) // a missed one is no reason to stop
-			}
-		}
-	}()
-	return func() { cancel(); <-done }
+	return beat(ctx, func(ctx context.Context) { _ = s.store.BeatSweep(ctx, s.row.ID) }) // a missed one is no reason to stop
 }
 
 // run takes the trials from rung to rung and to the end.
