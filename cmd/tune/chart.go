@@ -204,15 +204,18 @@ func (p picture) write(runs []chartedRun) error {
 	return nil
 }
 
-// replaceFile writes a file beside path and renames it.
-func replaceFile(path string, content []byte) error {
+// replaceFile writes a file beside path, for everyone to read, and renames it.
+func replaceFile(path string, content []byte) error { return replaceFileAs(path, content, 0o644) }
+
+// replaceFileAs is replaceFile with other permissions.
+func replaceFileAs(path string, content []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return pathless(err)
 	}
 	defer os.Remove(f.Name()) // gone by then, unless something failed
 	_, err = f.Write(content)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
 		return pathless(err)
 	}
 	return pathless(os.Rename(f.Name(), path))

@@ -84,6 +84,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			queryCommand(),
 			exportRunsCommand(),
 			chartCommand(),
+			reportCommand(),
 			serveCommand(),
 			costCommand(),
 			generateCommand(),
