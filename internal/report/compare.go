@@ -174,7 +174,7 @@ func promptComparisons(runs []Run, names []string) []promptComparison {
 				at = len(out)
 				place[x.Prompt], out = at, append(out, promptComparison{Prompt: clean(x.Prompt)})
 			}
-			out[at].Replies = append(out[at].Replies, runReply{i, names[i], replyOf(x, nil).Step, shortened(clean(x.Reply), maxReply/4)})
+			out[at].Replies = append(out[at].Replies, runReply{i, names[i], replyOf(x, nil).Step, shortened(replyText(x), maxReply/4)})
 		}
 	}
 	return out

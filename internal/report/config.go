@@ -36,12 +36,10 @@ func configLines(text string, defaults map[string]string) []configLine {
 			n--
 		}
 		keys, indents = append(keys[:n], strings.Trim(key, `"'`)), append(indents[:n], indent)
-		usual, differs := defaults[strings.Join(keys, ".")]
+		usual := defaults[strings.Join(keys, ".")]
+		differs := usual != "" // what has no default, such as the path of the model, differs always
 		if differs {
 			markedFrom = indent
-			if usual == "" {
-				usual = "empty"
-			}
 		}
 		out = append(out, configLine{Text: line, Marked: differs, Default: clean(usual)})
 	}

@@ -6,8 +6,12 @@
   const runs = JSON.parse(document.getElementById("data").textContent);
   document.documentElement.classList.add("js");
 
-  const integer = { format: format.integer };
+  const steps = { format: format.integer, whole: true };
   const any = (values) => values.some(finite);
+  // So few that no line would show them.
+  const few = (values) => values.filter(finite).length < 2;
+  // A logarithmic axis has no place for zero.
+  const drawable = (values, log) => (log ? values.map((v) => (v > 0 ? v : null)) : values);
   const places = []; // { el, draw(), plot, height }
 
   // place notes where a plot goes and what draws it. draw returns a spec for tunePlots.make, or null for nothing to draw.
@@ -25,8 +29,8 @@
     const spec = (label, series, y) => () => {
       const shown = series.filter((s) => any(s.values));
       return shown.length === 0 ? null : {
-        label, sync: `run-${i}`, y, x: { label: "step", format: integer.format, tick: format.integer },
-        series: shown, data: [run.step, ...shown.map((s) => s.values)], height: label === "loss" ? 320 : 210,
+        label, sync: `run-${i}`, y, x: steps,
+        series: shown.map((s) => ({ ...s, points: s.points || few(s.values) })), data: [run.step, ...shown.map((s) => drawable(s.values, y.log))], height: label === "loss" ? 320 : 210,
       };
     };
     const at = (name) => box.querySelector(`[data-plot="${name}"]`);
@@ -44,7 +48,7 @@
       place(at("speed"), spec("speed", [{ label: "tokens/s", values: run.tokens_per_second, color }], { format: format.integer, zero: true })),
       place(at("memory"), spec("memory", [
         { label: "process", values: run.memory_bytes, color },
-        { label: "in tensors", values: run.device_memory_bytes, color: () => css("--run-2") },
+        { label: "in tensors, between steps", values: run.device_memory_bytes, color: () => css("--run-2") },
       ], { format: format.bytes, zero: true })),
     ];
   };
@@ -67,9 +71,9 @@
   };
 
   const axes = {
-    step: { label: "step", format: format.integer, tick: format.integer },
+    step: steps,
     seconds: { label: "training time", format: format.duration },
-    tokens: { label: "tokens", format: format.integer, tick: (v) => (v >= 1e6 ? `${v / 1e6} M` : format.integer(v)) },
+    tokens: { label: "tokens", format: format.integer, whole: true, tick: (v) => (v >= 1e6 ? `${v / 1e6} M` : format.integer(v)) },
   };
 
   const comparisonPlots = () => {
@@ -77,10 +81,11 @@
     const log = document.getElementById("log-all");
     const against = () => document.querySelector('input[name="against"]:checked').value;
     const spec = (label, name, between) => () => {
-      const data = joined(against(), name, between);
+      const [xs, ...curves] = joined(against(), name, between);
+      const data = [xs, ...curves.map((values) => drawable(values, log.checked))];
       return data.slice(1).some(any) ? {
         label, sync: "all", height: between ? 340 : 280, x: axes[against()], y: { format: format.loss, log: log.checked }, data,
-        series: runs.map((run, i) => ({ label: run.label, color: () => runColor(i), dash: runDash(i), points: !between })),
+        series: runs.map((run, i) => ({ label: run.label, color: () => runColor(i), dash: runDash(i), points: !between || few(data[i + 1]) })),
       } : null;
     };
     const plots = [place(el("all-loss"), spec("loss in training, smoothed", "smooth", true)), place(el("all-validation"), spec("loss in validation", "validation", false))];
@@ -118,7 +123,7 @@
     for (const p of places) {
       if (!p.plot) continue;
       const narrow = p.el.closest(".plots") && !p.el.closest(".wide");
-      p.plot.u.setSize({ width: narrow ? paper.narrow : paper.wide, height: narrow ? 190 : 260 });
+      p.plot.u.setSize({ width: narrow ? paper.narrow : paper.wide, height: narrow ? 145 : 200 });
     }
   });
   addEventListener("afterprint", () => {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"slices"
+	"strings"
 
 	"tune/internal/runstore"
 )
@@ -63,7 +64,10 @@ func byPrompt(samples []runstore.Sample) [][]runstore.Sample {
 	return out
 }
 
-func replyText(x runstore.Sample) string { return shortened(clean(x.Reply), maxReply) }
+// replyText is a reply as it is shown, without white space at its ends.
+func replyText(x runstore.Sample) string {
+	return shortened(strings.TrimSpace(clean(x.Reply)), maxReply)
+}
 
 func replyOf(x runstore.Sample, pieces []piece) replyView {
 	v := replyView{Step: "after step " + thousands(x.Step), Pieces: pieces}

@@ -143,9 +143,11 @@ func (r *Run) method() string {
 // sentence says in plain words what was done and what came of it.
 func (r *Run) sentence() string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s on %s, %s", upperFirst(r.method()), clean(r.ModelPath), countOf(r.StepsDone, "step"))
+	fmt.Fprintf(&out, "%s on %s, ", upperFirst(r.method()), clean(r.ModelPath))
 	if r.TotalSteps > r.StepsDone {
-		fmt.Fprintf(&out, " of %s", thousands(r.TotalSteps))
+		fmt.Fprintf(&out, "%s of %s", thousands(r.StepsDone), countOf(r.TotalSteps, "step"))
+	} else {
+		out.WriteString(countOf(r.StepsDone, "step"))
 	}
 	if r.Took > 0 {
 		out.WriteString(" in " + duration(r.Took))

@@ -261,7 +261,7 @@ func (r *Run) cards() []card {
 	}
 	out = append(out, card{"Wall time", duration(r.Took), against("training", duration(float64(r.trained())), float64(r.PredictedSeconds), float64(r.trained()), duration), ""})
 	if r.TokensPerSecond.Finite() {
-		out = append(out, card{"Speed", thousands(int64(r.TokensPerSecond+0.5)) + " tokens/s",
+		out = append(out, card{"Tokens per second", thousands(int64(r.TokensPerSecond + 0.5)),
 			duration(float64(r.StepSeconds)/float64(max(1, r.StepsDone))) + " a step", ""})
 	}
 	if r.PeakMemoryBytes > 0 {
