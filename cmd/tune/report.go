@@ -218,7 +218,7 @@ func reportedRun(ctx context.Context, store *runstore.Store, id string, now time
 	// A config of another tune, which this one cannot read, has no marks.
 	if cfg, err := configs.Parse(id, []byte(run.Config), nil); err == nil {
 		r.Defaults = map[string]string{}
-		eachDifference(reflect.ValueOf(configs.Default()), reflect.ValueOf(*cfg), "", func(key string, usual, _ any) {
+		eachDifference(reflect.ValueOf(configs.Default()), reflect.ValueOf(*cfg), func(key string, usual, _ any) {
 			r.Defaults[key] = fmt.Sprint(usual)
 		})
 	}
