@@ -71,8 +71,16 @@ func (d *dots) put(x, y int, mark rune, sgr string) {
 	d.cells[y*d.columns+x] = dotCell{rank: rankMark, sgr: sgr, mark: mark}
 }
 
-// line draws the dots between two points, both included; dashed, every other pair of columns.
+// line draws the dots between two points, both included; dashed, every other pair of columns. What lies outside the grid is left
+// out, however far it reaches.
 func (d *dots) line(x0, y0, x1, y1, rank int, sgr string, ascii rune, dashed bool) {
+	across, down := d.size()
+	if max(abs(x1-x0), abs(y1-y0)) > 4*(across+down) { // a value far off the axis: the way there has more dots than can be counted
+		var inside bool
+		if x0, y0, x1, y1, inside = clip(x0, y0, x1, y1, across, down); !inside {
+			return
+		}
+	}
 	n := max(abs(x1-x0), abs(y1-y0), 1)
 	for k := range n + 1 {
 		x := x0 + int(math.Round(float64((x1-x0)*k)/float64(n)))
@@ -81,6 +89,30 @@ func (d *dots) line(x0, y0, x1, y1, rank int, sgr string, ascii rune, dashed boo
 			d.set(x, y, rank, sgr, ascii)
 		}
 	}
+}
+
+// clip returns the part of a line that lies within a grid of across by down dots and the dot around it.
+// Source: Liang and Barsky 1984, "A new concept and method for line clipping".
+func clip(x0, y0, x1, y1, across, down int) (a, b, c, e int, inside bool) {
+	from, to := 0.0, 1.0
+	dx, dy := float64(x1)-float64(x0), float64(y1)-float64(y0)
+	for _, side := range [4][2]float64{
+		{-dx, float64(x0) + 1}, {dx, float64(across) - float64(x0)}, {-dy, float64(y0) + 1}, {dy, float64(down) - float64(y0)},
+	} {
+		switch step, room := side[0], side[1]; {
+		case step == 0 && room < 0:
+			return 0, 0, 0, 0, false
+		case step < 0:
+			from = max(from, room/step)
+		case step > 0:
+			to = min(to, room/step)
+		}
+	}
+	if from > to {
+		return 0, 0, 0, 0, false
+	}
+	at := func(start int, step, share float64) int { return int(math.Round(float64(start) + share*step)) }
+	return at(x0, dx, from), at(y0, dy, from), at(x0, dx, to), at(y0, dy, to), true
 }
 
 // row returns line y of the grid.
