@@ -38,10 +38,10 @@ type lineStyle struct {
 	color color.Color
 }
 
-// The patterns of dashes: what goes with a line, and what runs are told apart by when there are no more colours.
+// The patterns of dashes: what goes with a line, and what runs are told apart by where colours do not do.
 var (
 	besideDash = []float64{3, 2}
-	runDashes  = [][]float64{nil, {4, 2}, {1.2, 1.6}, {7, 2, 1.2, 2}, {9, 3}}
+	runDashes  = [][]float64{nil, {5, 1.8}, {1.2, 1.6}, {7, 2, 1.2, 2}, {9, 3}}
 )
 
 // newCanvas returns a canvas of width by height points, filled with the background.

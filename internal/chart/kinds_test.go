@@ -3,6 +3,7 @@ package chart
 import (
 	"bytes"
 	"fmt"
+	"image/color"
 	"math"
 	"strings"
 	"testing"
@@ -189,4 +190,57 @@ func TestLinesOfManyRunsDiffer(t *testing.T) {
 	if len(letters) != 52 {
 		t.Errorf("%d letters for 52 runs", len(letters))
 	}
+}
+
+// TestColoursForEveryEye: the runs whose lines are alike but for their colour are told apart with any colour blindness.
+// Source: Machado, Oliveira and Fernandes 2009, "A Physiologically-based Model for Simulation of Color Vision Deficiency",
+// table 1, severity 1.0; distances in CIELAB.
+func TestColoursForEveryEye(t *testing.T) {
+	eyes := map[string][3][3]float64{
+		"common":       {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}},
+		"protanopia":   {{0.152286, 1.052583, -0.204868}, {0.114503, 0.786281, 0.099216}, {-0.003882, -0.048116, 1.051998}},
+		"deuteranopia": {{0.367322, 0.860646, -0.227968}, {0.280085, 0.672501, 0.047413}, {-0.011820, 0.042940, 0.968881}},
+		"tritanopia":   {{1.255528, -0.076749, -0.178779}, {-0.078411, 0.930809, 0.147602}, {0.004733, 0.691367, 0.303900}},
+	}
+	for name, colors := range map[string]theme{"light": light, "dark": dark} {
+		for eye, m := range eyes {
+			for i, a := range colors.runs {
+				for k, b := range colors.runs[:i] {
+					alike := (i < undashed) == (k < undashed)
+					if d := distance(seen(a, m), seen(b, m)); alike && d < 12 {
+						t.Errorf("%s, %s: runs %d and %d are %.1f apart, want at least 12", name, eye, k, i, d)
+					}
+				}
+			}
+		}
+	}
+}
+
+// seen returns a colour in CIELAB as an eye sees it.
+func seen(c color.RGBA, eye [3][3]float64) [3]float64 {
+	var linear, xyz [3]float64
+	for i, v := range [3]uint8{c.R, c.G, c.B} {
+		s := float64(v) / 255
+		if linear[i] = s / 12.92; s > 0.04045 {
+			linear[i] = math.Pow((s+0.055)/1.055, 2.4)
+		}
+	}
+	toXYZ := [3][3]float64{{0.4124, 0.3576, 0.1805}, {0.2126, 0.7152, 0.0722}, {0.0193, 0.1192, 0.9505}}
+	white := [3]float64{0.9505, 1, 1.089}
+	for i := range xyz {
+		for j := range eye {
+			v := eye[j][0]*linear[0] + eye[j][1]*linear[1] + eye[j][2]*linear[2]
+			xyz[i] += toXYZ[i][j] * min(1, max(0, v)) / white[i]
+		}
+		if v := xyz[i]; v > 0.008856 {
+			xyz[i] = math.Cbrt(v)
+		} else {
+			xyz[i] = 7.787*v + 16.0/116
+		}
+	}
+	return [3]float64{116*xyz[1] - 16, 500 * (xyz[0] - xyz[1]), 200 * (xyz[1] - xyz[2])}
+}
+
+func distance(a, b [3]float64) float64 {
+	return math.Sqrt((a[0]-b[0])*(a[0]-b[0]) + (a[1]-b[1])*(a[1]-b[1]) + (a[2]-b[2])*(a[2]-b[2]))
 }

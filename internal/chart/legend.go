@@ -52,15 +52,23 @@ const legendDot = 14.0 // width of a dot with the space behind it
 
 // legendMark returns the width of what stands before a name: a dot, or a line where lines differ in more than colour.
 func (f *figure) legendMark() float64 {
-	if len(f.runs) > len(f.theme.runs) {
+	if len(f.runs) > undashed {
 		return 34
 	}
 	return legendDot
 }
 
-// runLine returns the line of a run: when the colours have all been used they come again, dashed.
+// undashed is how many runs are told apart by colour alone.
+const undashed = 7
+
+// runLine returns the line of a run. After seven colours come five with dashes, and after those all twelve again with other
+// dashes each time.
 func (f *figure) runLine(run int, width float64) lineStyle {
-	return lineStyle{width: width, dash: runDashes[run/len(f.theme.runs)%len(runDashes)], color: f.theme.run(run)}
+	again, color := run/len(f.theme.runs), run%len(f.theme.runs)
+	if color >= undashed {
+		again++
+	}
+	return lineStyle{width: width, dash: runDashes[again%len(runDashes)], color: f.theme.runs[color]}
 }
 
 // lastLosses says where a run ended: "train 1.921 · valid 2.040".

@@ -29,10 +29,19 @@ func (t *terminal) newPlot(rows int, g *graph) *plot {
 	return &plot{newDots(columns, rows, t.opt.Unicode), g.xAxis(columns / 12), y, string(g.x), gutter}
 }
 
-// place returns the dot of a point.
+// place returns the dot of a point. One that lies far outside the axes is placed a little less far: a line to it has dots
+// to count.
 func (p *plot) place(at Point) (x, y int) {
 	across, down := p.size()
-	return int(math.Round(p.x.at(at.X) * float64(across-1))), int(math.Round((1 - p.y.at(at.Y)) * float64(down-1)))
+	return dotAt(p.x.at(at.X), across), dotAt(1-p.y.at(at.Y), down)
+}
+
+// dotAt returns the dot at a share of n dots.
+func dotAt(share float64, n int) int {
+	if !(share > -9) { // also what is no number
+		share = -9
+	}
+	return int(math.Round(min(share, 9) * float64(n-1)))
 }
 
 // stroke is how a curve is drawn.
@@ -47,7 +56,7 @@ const (
 // curve draws points in a style.
 func (p *plot) curve(points []Point, rank int, sgr string, ascii rune, style stroke) {
 	across, _ := p.size()
-	column := func(v float64) int { return int(math.Round(p.x.at(v) * float64(across-1))) }
+	column := func(v float64) int { return dotAt(p.x.at(v), across) }
 	for _, part := range strokes(decimate(onAxis(points, p.y), column)) {
 		px, py := p.place(part[0])
 		p.set(px, py, rank, sgr, ascii)

@@ -20,7 +20,8 @@ type theme struct {
 
 // The runs' colours are those of Okabe and Ito, "Color Universal Design", 2008, which people with any common
 // colour blindness can tell apart, without its yellow (too light for a line) and followed by five of Paul Tol's
-// muted scheme (Technical Note SRON/EPS/TN/09-002, 2021) for more than seven runs.
+// muted scheme (Technical Note SRON/EPS/TN/09-002, 2021) for more than seven runs. Twelve hues are more than a colour-blind
+// eye can tell apart, seven are not: the lines of the other five are dashed.
 // Results go from blue to orange, two hues that no common colour blindness takes for each other.
 // The phases' colours are greys around one strong tone: colour means the run, everywhere else in the figure.
 var (
@@ -37,8 +38,8 @@ var (
 	dark = theme{
 		background: rgb(0x0f141a), text: rgb(0xe8ecf1), muted: rgb(0x98a4b3), grid: rgb(0x232b35), axis: rgb(0x4a5564),
 		runs: []color.RGBA{
-			rgb(0x4aa8e0), rgb(0xf08a3c), rgb(0x35c79a), rgb(0xe39cc4), rgb(0xf2c14e), rgb(0x9ad4f5), rgb(0xc2c8d0),
-			rgb(0xd46a9a), rgb(0x6fd0c0), rgb(0x9a8cf0), rgb(0xc6c65a), rgb(0xd98ad9),
+			rgb(0x4aa8e0), rgb(0xf08a3c), rgb(0x35c79a), rgb(0xe39cc4), rgb(0xf2c14e), rgb(0x9ad4f5), rgb(0x7d8590),
+			rgb(0xc65a8a), rgb(0x6fd0c0), rgb(0x9a8cf0), rgb(0xc6c65a), rgb(0xd98ad9),
 		},
 		phases:  [phaseCount]color.RGBA{rgb(0x5c6b7c), rgb(0x7ba3d4), rgb(0x4a6c94), rgb(0xd9a55f), rgb(0x2a333e)},
 		faint:   0.42,
