@@ -29,19 +29,19 @@ func (t *terminal) newPlot(rows int, g *graph) *plot {
 	return &plot{newDots(columns, rows, t.opt.Unicode), g.xAxis(columns / 12), y, string(g.x), gutter}
 }
 
-// place returns the dot of a point. One that lies far outside the axes is placed a little less far: a line to it has dots
-// to count.
+// place returns the dot of a point, which may lie outside the axes.
 func (p *plot) place(at Point) (x, y int) {
 	across, down := p.size()
 	return dotAt(p.x.at(at.X), across), dotAt(1-p.y.at(at.Y), down)
 }
 
-// dotAt returns the dot at a share of n dots.
+// dotAt returns the dot at a share of n dots, as far off as an int can be trusted to tell.
 func dotAt(share float64, n int) int {
-	if !(share > -9) { // also what is no number
-		share = -9
+	const far = 1e9
+	if !(share > -far) { // also what is no number
+		share = -far
 	}
-	return int(math.Round(min(share, 9) * float64(n-1)))
+	return int(math.Round(min(share, far) * float64(n-1)))
 }
 
 // stroke is how a curve is drawn.
