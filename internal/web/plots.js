@@ -86,13 +86,13 @@ const tunePlots = (() => {
     const options = {
       width: Math.max(200, el.clientWidth),
       height,
-      padding: [8, 16, 0, 0],
+      padding: [8, 22, 0, 0], // on the right, for half of the last step's number
       cursor: { sync: spec.sync ? { key: spec.sync } : undefined, drag: { x: true, y: false }, points: { size: 6 } },
       scales: {
         x: { time: false },
         y: y.log
           ? { distr: 3 }
-          : { range: (u, low, high) => (low === null ? [0, 1] : uPlot.rangeNum(y.zero ? Math.min(0, low) : low, high, 0.08, true)) },
+          : { range: (u, low, high) => (low === null || (low === 0 && high === 0) ? [0, 1] : uPlot.rangeNum(y.zero ? Math.min(0, low) : low, high, 0.08, true)) },
       },
       axes: [{ ...axis(x, x.label ? 44 : 32), incrs: x.whole ? wholeTicks : undefined }, axis(y, 72)],
       hooks: { setScale: [(u, key) => { if (key === "x" && spec.zoomed) spec.zoomed(u.scales.x.min, u.scales.x.max); }] },
