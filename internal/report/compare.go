@@ -18,7 +18,7 @@ type comparisonView struct {
 	lead              string
 	Labels            []labelView
 	Warnings          []string
-	Settings, Results []Row
+	Settings, Results []tableView
 	Bars              []timeBar
 	Prompts           []promptComparison
 	Sweep             *sweepView
@@ -61,7 +61,8 @@ func newComparisonView(r *Report, names []string) (*comparisonView, error) {
 		v.Drawn = v.Drawn || len(r.Runs[i].Steps) > 0
 	}
 	if c := r.Comparison; c != nil {
-		v.Settings, v.Results = cleanRows(c.Settings), cleanRows(c.Results)
+		v.Settings = tablesOf("Settings that differ", v.Labels, cleanRows(c.Settings))
+		v.Results = tablesOf("Results, the best marked", v.Labels, cleanRows(c.Results))
 		for _, w := range c.Warnings {
 			v.Warnings = append(v.Warnings, clean(w))
 		}
@@ -87,6 +88,37 @@ func newComparisonView(r *Report, names []string) (*comparisonView, error) {
 	}
 	v.lead = comparisonLead(r, names, v.Sweep)
 	return v, nil
+}
+
+// tableView is a table of runs with what stands above it.
+type tableView struct {
+	Caption string
+	Labels  []labelView
+	Rows    []Row
+}
+
+// tableRuns is how many runs stand beside each other: more would not fit on paper.
+const tableRuns = 7
+
+// tablesOf cuts a table into some that fit, below each other.
+func tablesOf(caption string, labels []labelView, rows []Row) []tableView {
+	if len(rows) == 0 {
+		return nil
+	}
+	var out []tableView
+	parts := (len(labels) + tableRuns - 1) / tableRuns
+	for part := range parts {
+		from, to := part*len(labels)/parts, (part+1)*len(labels)/parts
+		t := tableView{Caption: caption, Labels: labels[from:to]}
+		if parts > 1 {
+			t.Caption += fmt.Sprintf(" (runs %d to %d of %d)", from+1, to, len(labels))
+		}
+		for _, row := range rows {
+			t.Rows = append(t.Rows, Row{row.Name, row.Cells[min(from, len(row.Cells)):min(to, len(row.Cells))]})
+		}
+		out = append(out, t)
+	}
+	return out
 }
 
 func cleanRows(rows []Row) []Row {

@@ -35,8 +35,7 @@ func (r *Run) environment() []section {
 			text("method", r.methodText()), text("parameters", r.parameters()), text("dtype", r.DType))},
 		{Title: "Machine", Facts: known(
 			text("device", strings.TrimSpace(r.Device+" "+r.DeviceName)), text("chip", r.Chip), text("model", r.MachineModel),
-			text("system", strings.TrimSpace(r.OS+" "+r.Arch)), text("cores", r.cores()), text("memory", sizeOrNothing(r.MemoryBytes)),
-			text("host", r.Host))},
+			text("system", strings.TrimSpace(r.OS+" "+r.Arch)), text("cores", r.cores()), text("memory", sizeOrNothing(r.MemoryBytes)))},
 		{Title: "State of the machine", Facts: known(
 			text("thermal pressure", between(r.ThermalBefore, r.ThermalAfter)),
 			text("swap in use", between(swap(r.SwapBeforeBytes), swap(r.SwapAfterBytes))),

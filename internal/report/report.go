@@ -96,13 +96,6 @@ type heading struct {
 	ID, Text string
 }
 
-// tableView is a table of runs with what stands above it.
-type tableView struct {
-	Caption string
-	Labels  []labelView
-	Rows    []Row
-}
-
 // Write writes the report to w, once it is complete. Errors: no runs; a picture that cannot be drawn; those of w.
 func Write(w io.Writer, r *Report) error {
 	if len(r.Runs) == 0 {

@@ -25,7 +25,7 @@
 
   // The plots of one run, all over the same steps so that their cursors are linked.
   const runPlots = (box) => {
-    const i = Number(box.dataset.run), run = runs[i], color = () => runColor(document.body.classList.contains("several") ? i : 0);
+    const i = Number(box.dataset.run), run = runs[i], color = () => runColor(i);
     const spec = (label, series, y) => () => {
       const shown = series.filter((s) => any(s.values));
       return shown.length === 0 ? null : {
@@ -38,7 +38,7 @@
     const loss = place(at("loss"), () => spec("loss", [
       { label: "each step", values: run.loss, color, faint: true },
       { label: "smoothed", values: run.smooth, color },
-      { label: "validation", values: run.validation, color: () => css("--run-1"), points: true, width: 1, dash: [5, 4] },
+      { label: "validation", values: run.validation, color: () => runColor(i % 12 === 1 ? 0 : 1), points: true, width: 1, dash: [5, 4] },
     ], { format: format.loss, log: log.checked })());
     log.addEventListener("change", () => draw(loss));
     return [

@@ -187,6 +187,9 @@ func TestRunThatIsNotDoneIsToldTruthfully(t *testing.T) {
 		{"worse at its end", func(r *Run) {
 			r.Evaluations[2].Loss, r.LastValidationLoss, r.BestValidationLoss = 4, 4.84, 4
 		}, []string{"The end is not the best of this run.", "lowest after step 56, 4.000, and 4.840 at the end"}},
+		{"best before training", func(r *Run) {
+			r.Evaluations[0].Loss, r.FirstValidationLoss, r.LastValidationLoss = 4, 4, 4.84
+		}, []string{"lowest before training, 4.000, and 4.840 at the end", "from 4.000 (+21 %), best before training"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			run := newRun("a", 84)
@@ -278,7 +281,7 @@ func TestTrialsOfASweepAreRanked(t *testing.T) {
 	r.Runs[3].RunSummary.Status = runstore.Diverged
 	page := written(t, r)
 	checkMarkup(t, page)
-	order := regexp.MustCompile(`<td><a href="#run-(\d)">`).FindAllStringSubmatch(page, -1)
+	order := regexp.MustCompile(`<a href="#run-(\d)">`).FindAllStringSubmatch(page, -1)
 	var got []string
 	for _, m := range order {
 		got = append(got, m[1])
@@ -302,8 +305,12 @@ func TestManyRunsShareAFile(t *testing.T) {
 	for i := range 70 { // more than internal/chart draws in one figure
 		r.Runs = append(r.Runs, newRun(fmt.Sprintf("r%d", i), 2000))
 	}
+	r.Comparison = &Comparison{Results: []Row{{Name: "steps", Cells: make([]Cell, 70)}}}
 	page := written(t, r)
 	checkMarkup(t, page)
+	if n := strings.Count(page, "Results, the best marked (runs "); n != 2*70/tableRuns { // in the caption and for those who hear it
+		t.Errorf("%d tables of 70 runs", n/2)
+	}
 	if each := len(page) / 70; each > 300_000 {
 		t.Errorf("%d bytes a run", each)
 	}

@@ -69,11 +69,16 @@ func replyText(x runstore.Sample) string {
 	return shortened(strings.TrimSpace(clean(x.Reply)), maxReply)
 }
 
-func replyOf(x runstore.Sample, pieces []piece) replyView {
-	v := replyView{Step: "after step " + thousands(x.Step), Pieces: pieces}
-	if x.Step == 0 {
-		v.Step = "before training"
+// afterStep says when something was, of which step 0 is before training.
+func afterStep(step int64) string {
+	if step == 0 {
+		return "before training"
 	}
+	return "after step " + thousands(step)
+}
+
+func replyOf(x runstore.Sample, pieces []piece) replyView {
+	v := replyView{Step: afterStep(x.Step), Pieces: pieces}
 	if x.StopReason == "length" || x.StopReason == "max_tokens" {
 		v.Ended = "cut at " + countOf(x.Tokens, "token")
 	}

@@ -225,7 +225,7 @@ func (r *Run) notices() []notice {
 	step, best := r.best()
 	if last := r.LastValidationLoss; r.RunSummary.Status == runstore.Done && step < r.StepsDone && float64(last) > float64(best)*1.005 {
 		out = append(out, notice{"warning", "The end is not the best of this run.",
-			fmt.Sprintf("Validation loss was lowest after step %s, %s, and %s at the end.", thousands(step), loss(best), loss(last)),
+			fmt.Sprintf("Validation loss was lowest %s, %s, and %s at the end.", afterStep(step), loss(best), loss(last)),
 			"Fewer steps, a smaller learning rate or more data may do better."})
 	}
 	return out
@@ -250,11 +250,19 @@ func (r *Run) cards() []card {
 	}
 	out := []card{
 		{"Status", r.status(), steps + " steps", r.mood()},
-		{"Training loss", loss(r.LastLoss), from(r.FirstLoss, r.LastLoss), ""},
+		{"Training loss", loss(r.LastLoss), "", ""},
+	}
+	if r.StepsDone > 1 {
+		out[1].Note = from(r.FirstLoss, r.LastLoss)
 	}
 	if step, best := r.best(); r.evaluated() > 0 {
 		note := from(r.FirstValidationLoss, r.LastValidationLoss)
-		if step < r.StepsDone && best.Finite() {
+		switch {
+		case step == 0 && r.evaluated() == 1:
+			note = "before training"
+		case step == 0:
+			note += ", best before training"
+		case step < r.StepsDone:
 			note = fmt.Sprintf("best %s after step %s", loss(best), thousands(step))
 		}
 		out = append(out, card{"Validation loss", loss(r.LastValidationLoss), note, ""})
