@@ -150,21 +150,8 @@ func readReport(c *cli.Context) (*htmlreport.Report, error) {
 
 // reportedRuns finds the runs, each once, and the sweep that all of them belong to, if any.
 func reportedRuns(c *cli.Context, store *runstore.Store, r *htmlreport.Report) ([]runstore.RunSummary, error) {
-	ctx := c.Context
 	if c.IsSet("sweep") {
-		sweep, err := store.Sweep(ctx, c.String("sweep"))
-		if errors.Is(err, runstore.ErrNotFound) {
-			return nil, badInput{fmt.Errorf("tune report: --sweep %s: there is no such sweep in %s", c.String("sweep"), store.Path()), ""}
-		}
-		if err != nil {
-			return nil, err
-		}
-		r.Sweep = &sweep
-		runs, err := store.Runs(ctx, runstore.Filter{SweepID: sweep.ID})
-		if err == nil && len(runs) == 0 {
-			err = badInput{fmt.Errorf("tune report: --sweep %s: no trial of it has begun", sweep.ID), ""}
-		}
-		return runs, err
+		return trialsToReport(c, store, r)
 	}
 	refs := c.Args().Slice()
 	if len(refs) == 0 {
@@ -173,7 +160,7 @@ func reportedRuns(c *cli.Context, store *runstore.Store, r *htmlreport.Report) (
 	var runs []runstore.RunSummary
 	seen, sweeps := map[string]bool{}, map[string]bool{}
 	for _, ref := range refs {
-		run, err := store.Run(ctx, ref)
+		run, err := store.Run(c.Context, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -183,15 +170,50 @@ func reportedRuns(c *cli.Context, store *runstore.Store, r *htmlreport.Report) (
 		}
 	}
 	if id := runs[0].SweepID; id != "" && len(runs) > 1 && len(sweeps) == 1 {
-		sweep, err := store.Sweep(ctx, id)
-		if err != nil && !errors.Is(err, runstore.ErrNotFound) {
+		sweep, err := store.Sweep(c.Context, id)
+		if errors.Is(err, runstore.ErrNotFound) { // the runs were salvaged without it
+			return runs, nil
+		}
+		if err != nil {
 			return nil, err
 		}
-		if err == nil {
-			r.Sweep = &sweep
-		}
+		r.Sweep, err = reportedSweep(c.Context, store, sweep)
+		return runs, err
 	}
 	return runs, nil
+}
+
+// trialsToReport finds the sweep that is named, and all its trials.
+func trialsToReport(c *cli.Context, store *runstore.Store, r *htmlreport.Report) ([]runstore.RunSummary, error) {
+	name := c.String("sweep")
+	sweep, err := store.Sweep(c.Context, name)
+	if errors.Is(err, runstore.ErrNotFound) {
+		return nil, badInput{fmt.Errorf("tune report: --sweep %s: there is no such sweep in %s", name, store.Path()), "tune sweep list lists them"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.Sweep, err = reportedSweep(c.Context, store, sweep); err != nil {
+		return nil, err
+	}
+	runs, err := store.Runs(c.Context, runstore.Filter{SweepID: sweep.ID})
+	if err == nil && len(runs) == 0 {
+		err = badInput{fmt.Errorf("tune report: --sweep %s: no trial of it has begun", sweep.ID), ""}
+	}
+	return runs, err
+}
+
+// reportedSweep ranks the trials of a sweep.
+func reportedSweep(ctx context.Context, store *runstore.Store, row runstore.Sweep) (*htmlreport.Sweep, error) {
+	ranked, err := readSweep(ctx, store, row)
+	if err != nil {
+		return nil, err
+	}
+	out := &htmlreport.Sweep{Sweep: ranked.Sweep}
+	for _, t := range ranked.Ranking {
+		out.Ranking = append(out.Ranking, htmlreport.Trial{RunID: t.RunID, Place: t.Place, Result: t.Value})
+	}
+	return out, nil
 }
 
 // reportedRun reads a run and everything about it.

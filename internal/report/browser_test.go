@@ -261,7 +261,10 @@ func TestPageOnAPhone(t *testing.T) {
 	run.Config += "note: " + long + "\n"
 	several := fourRuns()
 	several.Runs[0] = run
-	several.Sweep = &runstore.Sweep{Name: "ranks", Trials: 4}
+	several.Sweep = &Sweep{Sweep: runstore.Sweep{Name: "ranks", Trials: 4, Goal: "validation_loss"}}
+	for i := range several.Runs {
+		several.Sweep.Ranking = append(several.Sweep.Ranking, Trial{RunID: several.Runs[i].ID, Place: i + 1, Result: 4})
+	}
 	for name, r := range map[string]*Report{"one": {Runs: []Run{run}}, "several": several} {
 		b := open(t, 360, 740)
 		b.show(written(t, r))

@@ -2,7 +2,6 @@ package report
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -152,13 +151,19 @@ func comparisonLead(r *Report, names []string, sweep *sweepView) string {
 			fmt.Fprintf(&out, " They differ in %s.", joined(keys))
 		}
 	}
+	if sweep != nil {
+		if t := sweep.Trials; len(t) > 0 && t[0].Place == 1 && t[0].result.Finite() {
+			fmt.Fprintf(&out, " The best is %s, of %s.", t[0].Result, t[0].Label)
+		}
+		return out.String()
+	}
 	best, least := -1, math.Inf(1)
 	for i := range r.Runs {
 		if v := float64(r.Runs[i].BestValidationLoss); r.Runs[i].RunSummary.Status == runstore.Done && v < least {
 			best, least = i, v
 		}
 	}
-	if best >= 0 && (sweep == nil || sweep.byValidation) {
+	if best >= 0 {
 		fmt.Fprintf(&out, " The lowest validation loss is %s, of %s.", loss(runstore.Real(least)), names[best])
 	}
 	return out.String()
@@ -215,7 +220,6 @@ func promptComparisons(runs []Run, names []string) []promptComparison {
 // sweepView is a ranking of trials.
 type sweepView struct {
 	Goal         string
-	byValidation bool
 	Keys         []string
 	Trials       []trialView
 	Status, Mood string
@@ -226,67 +230,46 @@ type sweepView struct {
 }
 
 type trialView struct {
-	Place, Index        int // Place is 0 for one that has no result
-	Number              int
+	Place, Index        int // Place is 0 for one that has none
 	Label, Status, Mood string
 	Values              []string
 	Result, Steps, Took string
-	score               float64
-	group               int
-	settings            map[string]json.RawMessage
+	result              runstore.Real
 	parallel            []chart.Value
 }
 
-// The order of trials: those that are done, those that came some way, those that failed.
-const (
-	finished = iota
-	unfinished
-	broken
-)
-
-const validationGoal = "validation_loss" // as the config of a sweep calls it; the other goal is loss
-
 func newSweepView(r *Report, names []string) (*sweepView, error) {
 	s := r.Sweep
-	v := &sweepView{Goal: "validation loss", byValidation: s.Goal != "loss", Status: clean(string(s.Status)), Planned: s.Trials, Error: clean(s.Error)}
-	if !v.byValidation {
-		v.Goal = "training loss"
-	}
+	v := &sweepView{Goal: strings.ReplaceAll(clean(s.Goal), "_", " "), Status: clean(string(s.Status)), Planned: s.Trials, Error: clean(s.Error)}
 	v.Mood = (&Run{RunSummary: runstore.RunSummary{Run: runstore.Run{Status: s.Status}}}).mood()
+	place := map[string]int{}
 	for i := range r.Runs {
-		keys, settings := settingsOf(r.Runs[i].SweepSettings)
+		place[r.Runs[i].ID] = i
+		keys, _ := settingsOf(r.Runs[i].SweepSettings)
 		for _, key := range keys {
-			if !slices.Contains(v.Keys, clean(key)) {
-				v.Keys = append(v.Keys, clean(key))
+			if !slices.Contains(v.Keys, key) {
+				v.Keys = append(v.Keys, key)
 			}
 		}
-		v.Trials = append(v.Trials, newTrial(&r.Runs[i], i, names[i], v.byValidation, settings))
 	}
-	for i := range v.Trials {
-		v.Trials[i].read(v.Keys)
-	}
-	slices.SortStableFunc(v.Trials, func(a, b trialView) int {
-		return cmp.Or(cmp.Compare(a.group, b.group), compareScores(a.score, b.score), cmp.Compare(a.Number, b.Number))
-	})
-	for i := range v.Trials {
-		if !math.IsNaN(v.Trials[i].score) && v.Trials[i].group == finished {
-			v.Trials[i].Place = i + 1
+	for _, t := range s.Ranking {
+		i, ok := place[t.RunID]
+		if !ok { // not among the runs of this report
+			continue
 		}
+		run := &r.Runs[i]
+		x := trialView{Place: t.Place, Index: i, Label: names[i], Status: run.status(), Mood: run.mood(), Result: loss(t.Result), result: t.Result,
+			Steps: thousands(run.StepsDone), Took: duration(run.Took)}
+		x.read(v.Keys, run.SweepSettings)
+		v.Trials = append(v.Trials, x)
 	}
-	return v, v.draw()
-}
-
-// compareScores puts those that are no number last.
-func compareScores(a, b float64) int {
-	switch {
-	case math.IsNaN(a) && math.IsNaN(b):
-		return 0
-	case math.IsNaN(a):
-		return 1
-	case math.IsNaN(b):
-		return -1
+	if err := v.draw(); err != nil {
+		return nil, err
 	}
-	return cmp.Compare(a, b)
+	for i := range v.Keys {
+		v.Keys[i] = clean(v.Keys[i])
+	}
+	return v, nil
 }
 
 // settingsOf reads the values that a trial tries, with the keys in their order.
@@ -310,43 +293,11 @@ func settingsOf(text string) (keys []string, values map[string]json.RawMessage) 
 	return keys, values
 }
 
-func newTrial(r *Run, index int, label string, byValidation bool, settings map[string]json.RawMessage) trialView {
-	t := trialView{Index: index, Number: r.SweepTrial, Label: label, Status: r.status(), Mood: r.mood(), Took: duration(r.Took),
-		Steps: thousands(r.StepsDone), score: math.NaN(), settings: settings, group: unfinished}
-	switch r.RunSummary.Status {
-	case runstore.Done:
-		t.group = finished
-	case runstore.Failed, runstore.Diverged:
-		t.group = broken // whatever it had reached is of no use
-	}
-	if t.group != broken {
-		t.score = score(r, byValidation)
-	}
-	t.Result = loss(runstore.Real(t.score))
-	return t
-}
-
-// score is what a trial is judged by: the lowest validation loss, or the mean training loss of the last tenth of its steps.
-func score(r *Run, byValidation bool) float64 {
-	if byValidation {
-		if step, best := r.best(); step > 0 {
-			return float64(best)
-		}
-		return math.NaN()
-	}
-	n := len(r.Steps)
-	last := r.Steps[n-(n+9)/10:]
-	sum := 0.0
-	for _, x := range last {
-		sum += float64(x.Loss)
-	}
-	return sum / float64(len(last)) // NaN of none
-}
-
 // read fills in the values of the keys.
-func (t *trialView) read(keys []string) {
+func (t *trialView) read(keys []string, settings string) {
+	_, values := settingsOf(settings)
 	for _, key := range keys {
-		raw, ok := t.settings[key]
+		raw, ok := values[key]
 		if !ok {
 			t.Values, t.parallel = append(t.Values, "–"), append(t.parallel, chart.Number(math.NaN()))
 			continue
@@ -367,7 +318,7 @@ func (t *trialView) read(keys []string) {
 // draw makes the parallel coordinates, where there are axes enough and not too many.
 func (v *sweepView) draw() (err error) {
 	const maxKeys, maxTrials = 19, 2000 // of chart.Parallel, which has the result as one axis more
-	if len(v.Keys) == 0 || len(v.Keys) > maxKeys || len(v.Trials) > maxTrials {
+	if len(v.Trials) == 0 || len(v.Keys) == 0 || len(v.Keys) > maxKeys || len(v.Trials) > maxTrials {
 		return nil
 	}
 	var axes []chart.Axis
@@ -377,7 +328,7 @@ func (v *sweepView) draw() (err error) {
 	axes = append(axes, chart.Axis{Name: v.Goal})
 	var lines []chart.Line
 	for _, t := range v.Trials {
-		lines = append(lines, chart.Line{Name: t.Label, Values: append(slices.Clone(t.parallel), chart.Number(t.score))})
+		lines = append(lines, chart.Line{Name: t.Label, Values: append(slices.Clone(t.parallel), chart.Number(float64(t.result)))})
 	}
 	v.Drawn = true
 	v.Figure, err = picture(func(w *bytes.Buffer, dark bool) error {

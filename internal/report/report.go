@@ -20,8 +20,21 @@ type Report struct {
 	Title      string    // default: the name of the run, or how many there are
 	Made       time.Time // when it was written
 	Runs       []Run
-	Comparison *Comparison     // of several runs; nil for one
-	Sweep      *runstore.Sweep // whose trials the runs are; nil when they are none
+	Comparison *Comparison // of several runs; nil for one
+	Sweep      *Sweep      // whose trials the runs are; nil when they are none
+}
+
+// Sweep is a sweep with its ranking, the best trial first.
+type Sweep struct {
+	runstore.Sweep
+	Ranking []Trial
+}
+
+// Trial is a run of a sweep with what it is ranked by.
+type Trial struct {
+	RunID  string
+	Place  int           // from 1; 0 where it has no place yet
+	Result runstore.Real // of the goal; NaN without one
 }
 
 // Run is one run with everything that was recorded about it, and what the caller knows besides.

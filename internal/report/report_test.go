@@ -139,7 +139,7 @@ func TestWordsOfUsersAreNeverMarkup(t *testing.T) {
 	for name, r := range map[string]*Report{
 		"one": {Title: hostile, Runs: []Run{run}},
 		"several": {Title: hostile, Runs: []Run{run, run}, Comparison: &Comparison{Warnings: []string{hostile},
-			Settings: []Row{{Name: hostile, Cells: []Cell{{Text: hostile}, {Text: hostile}}}}}, Sweep: &runstore.Sweep{Name: hostile, Error: hostile}},
+			Settings: []Row{{Name: hostile, Cells: []Cell{{Text: hostile}, {Text: hostile}}}}}, Sweep: &Sweep{Sweep: runstore.Sweep{Name: hostile, Error: hostile, Goal: hostile}, Ranking: []Trial{{RunID: run.ID, Place: 1}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			page := written(t, r)
@@ -277,26 +277,26 @@ func TestRunsBesideEachOther(t *testing.T) {
 
 func TestTrialsOfASweepAreRanked(t *testing.T) {
 	r := fourRuns()
-	r.Sweep = &runstore.Sweep{ID: "s", Name: "ranks", Status: runstore.Done, Trials: 5, Goal: "validation_loss"}
-	r.Runs[3].RunSummary.Status = runstore.Diverged
+	r.Sweep = &Sweep{Sweep: runstore.Sweep{ID: "s", Name: "ranks", Status: runstore.Done, Trials: 5, Goal: "validation_loss"},
+		Ranking: []Trial{{r.Runs[2].ID, 1, 4.64}, {"of another report", 2, 4.7}, {r.Runs[0].ID, 3, 4.84}, {r.Runs[1].ID, 0, runstore.Real(math.NaN())}, {r.Runs[3].ID, 4, 9}}}
 	page := written(t, r)
 	checkMarkup(t, page)
-	order := regexp.MustCompile(`<a href="#run-(\d)">`).FindAllStringSubmatch(page, -1)
-	var got []string
-	for _, m := range order {
-		got = append(got, m[1])
+	var got string
+	for _, m := range regexp.MustCompile(`<a href="#run-(\d)">`).FindAllStringSubmatch(page, -1) {
+		got += m[1]
 	}
-	if strings.Join(got, "") != "2103" {
-		t.Errorf("the trials are ranked %v, want 2 1 0 and the one that diverged", got)
+	if got != "2013" {
+		t.Errorf("the trials are ranked %s, want 2013", got)
 	}
-	for _, want := range []string{"Sweep ranks", "4 of 5 trials here", `<th scope="col" class="number">lora.rank</th><th scope="col" class="number">train.lr_scheduler_type</th>`, "Every trial as a line"} {
+	for _, want := range []string{"Sweep ranks", "4 of 5 trials here", "compared by validation loss. The best is 4.640, of bluey-aa2.",
+		`<td class="number best">4.640`, `<th scope="col" class="number">lora.rank</th><th scope="col" class="number">train.lr_scheduler_type</th>`,
+		`<td class="number"><bdi>16</bdi></td><td class="number"><bdi>cosine</bdi></td>`, "Every trial as a line"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	r.Sweep.Goal = "loss"
-	if page := written(t, r); !strings.Contains(page, "compared by training loss") {
-		t.Error("the goal is not told")
+	if strings.Count(page, "<figure aria-label=\"Every trial") != 1 || strings.Contains(page, "of another report") {
+		t.Error("the ranking is not that of the runs")
 	}
 }
 
