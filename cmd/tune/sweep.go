@@ -255,21 +255,18 @@ func (s *sweeper) changedBase(ctx context.Context, was *runstore.Sweep) (problem
 	if err != nil {
 		return nil, err
 	}
-	for i := range runs {
-		run, err := s.store.Run(ctx, runs[i].ID)
+	if len(runs) > 0 { // any of them tells
+		run, err := s.store.Run(ctx, runs[0].ID)
 		if err != nil {
 			return nil, err
 		}
-		own, err := configs.Parse("runs.config of "+run.ID, []byte(run.Config), nil)
-		if err != nil || run.SweepTrial > len(s.trials) {
-			break
+		if own, err := configs.Parse("runs.config of "+run.ID, []byte(run.Config), nil); err == nil && run.SweepTrial <= len(s.trials) {
+			now := *s.trials[run.SweepTrial-1].Config
+			settleAs(&now, own)
+			eachDifference(reflect.ValueOf(*own), reflect.ValueOf(now), func(key string, was, is any) {
+				problems = append(problems, fmt.Errorf("%s: %s: is %v, when the sweep began it was %v", s.spec.Base, key, is, was))
+			})
 		}
-		now := *s.trials[run.SweepTrial-1].Config
-		settleAs(&now, own)
-		eachDifference(reflect.ValueOf(*own), reflect.ValueOf(now), func(key string, was, is any) {
-			problems = append(problems, fmt.Errorf("%s: %s: is %v, when the sweep began it was %v", s.spec.Base, key, is, was))
-		})
-		break
 	}
 	if len(problems) == 0 {
 		problems = append(problems, fmt.Errorf("%s has changed since sweep %s began", s.spec.Base, was.ID))

@@ -217,10 +217,7 @@ func TestPageInTheBrowser(t *testing.T) {
 func TestCursorsAreLinked(t *testing.T) {
 	b := open(t, 1280, 900)
 	b.show(written(t, &Report{Runs: []Run{newRun("a", 84)}}))
-	var at []float64
-	for _, v := range eval[[]float64](b, `(() => { const r = document.querySelector(".u-over").getBoundingClientRect(); return [r.left + r.width / 2, r.top + 20]; })()`) {
-		at = append(at, v)
-	}
+	at := eval[[]float64](b, `(() => { const r = document.querySelector(".u-over").getBoundingClientRect(); return [r.left + r.width / 2, r.top + 20]; })()`)
 	b.do(chromedp.MouseEvent(input.DispatchMouseEventTypeMouseMoved, at[0], at[1]))
 	b.settle()
 	legends := eval[[]string](b, `[...document.querySelectorAll(".u-legend")].map((l) => l.querySelector(".u-value").textContent)`)

@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"math"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -243,6 +242,3 @@ func labels(runs []Run) []string {
 	}
 	return out
 }
-
-// base is the last part of a path, of this system or of another.
-func base(path string) string { return filepath.Base(strings.ReplaceAll(path, `\`, "/")) }
