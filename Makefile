@@ -26,7 +26,7 @@ pocket: build ## make models/pocket anew: its text, then its weights (half an ho
 
 test: ## everything from nothing: build, all tests
 	@tools/setup.sh tests
-	go test -mod=vendor ./...
+	go test -mod=vendor -timeout 20m ./...
 
 test-long: setup ## what takes longer: many runs killed at random moments, then make fuzz
 	TUNE_KILLS=40 go test -mod=vendor ./cmd/tune -run 'KilledAtAnyMoment' -timeout 60m -v
