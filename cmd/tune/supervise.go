@@ -162,7 +162,9 @@ func (r *session) supervise(ctx context.Context, resume bool) error {
 	if err != nil {
 		finish.Error = err.Error()
 	}
-	r.around.record(ctx, r.store, r.row.ID)
+	if !errors.Is(err, runstore.ErrLocked) && !errors.Is(err, runstore.ErrFull) { // each try would wait as long as the last
+		r.around.record(ctx, r.store, r.row.ID)
+	}
 	// A disk that is full for the one is full for the other: the next command that looks gives the run its ending.
 	if ferr := r.store.FinishRun(ctx, r.row.ID, finish); ferr != nil && !(errors.Is(err, runstore.ErrFull) && errors.Is(ferr, runstore.ErrFull)) {
 		err = errors.Join(err, ferr)
