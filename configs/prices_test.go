@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"tune/configs"
+	"tune/internal/bounded"
 )
 
 // TestShippedPrices: they can be read, and each says where it comes from and of when it is.
@@ -136,4 +137,29 @@ func TestPricesRefused(t *testing.T) {
 	if _, err := configs.LoadPrices(filepath.Join(t.TempDir(), "none.yaml")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
+}
+
+// FuzzLoadPrices: any text gives prices, or an error that says so, and never a panic.
+func FuzzLoadPrices(f *testing.F) {
+	f.Add(string(configs.ShippedPrices))
+	f.Add("electricity: {price_per_kwh: 0.3}\nhardware: {price: 0, years: -1}\nchips: {x: {watts: 5}}\n")
+	f.Add("currency: EUR\ncloud: {\"\": , y: {price_per_hour: .inf, billed_per: day}}\ncloud: 3\n")
+	f.Fuzz(func(t *testing.T, src string) {
+		if len(src) > 8192 {
+			return
+		}
+		path := filepath.Join(t.TempDir(), "prices.yaml")
+		if err := os.WriteFile(path, []byte(src), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var p *configs.Prices
+		var err error
+		bounded.Run(t, len(src)+len(configs.ShippedPrices), 20000, func() { p, err = configs.LoadPrices(path) })
+		if (p == nil) == (err == nil) {
+			t.Errorf("%v, %v: want prices or an error", p, err)
+		}
+		if err != nil && !errors.Is(err, configs.ErrInvalid) {
+			t.Errorf("%v: want ErrInvalid", err)
+		}
+	})
 }
