@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,25 +16,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"tune/internal/runstore"
+	"tune/internal/web/webtest"
 )
-
-// chromium returns where a browser is, or skips the test.
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{os.Getenv("TUNE_CHROME"), "chromium", "chromium-browser", "google-chrome",
-		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"} {
-		path, err := exec.LookPath(name)
-		if name == "" || err != nil {
-			continue
-		}
-		// Ubuntu's chromium-browser may be a script that only says where to get the real one.
-		if out, err := exec.Command(path, "--version").CombinedOutput(); err == nil && strings.Contains(string(out), "Chrom") {
-			return path
-		}
-	}
-	t.Skip("no Chromium here, so the page is not tested: install chromium, or name one in TUNE_CHROME")
-	return ""
-}
 
 // browser is a window of a real browser.
 type browser struct {
@@ -48,7 +29,7 @@ type browser struct {
 // open starts a browser with a window of a size.
 func open(t *testing.T, width, height int) *browser {
 	t.Helper()
-	options := append(slices.Clip(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(chromium(t)),
+	options := append(slices.Clip(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(webtest.Chromium(t)),
 		chromedp.WindowSize(width, height),
 		chromedp.NoSandbox) // it works neither for root nor in most containers, and the page is our own
 	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -482,7 +463,7 @@ func bigDatabase(t testing.TB, runs, steps int) *runstore.Store {
 
 // TestPageOfManyLongRuns has a wide margin; the times are printed.
 func TestPageOfManyLongRuns(t *testing.T) {
-	chromium(t)
+	webtest.Chromium(t)
 	s := bigDatabase(t, 100, 10_000)
 	address, _ := start(t, s.Path(), "")
 	b := open(t, 1280, 900)

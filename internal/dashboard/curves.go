@@ -2,11 +2,10 @@ package dashboard
 
 import (
 	"math"
-	"slices"
 	"time"
 
-	"tune/internal/chart"
 	"tune/internal/runstore"
+	"tune/internal/web"
 )
 
 // curves are the steps of a run by column: the same numbers as in the table steps, at a third of the size of rows.
@@ -53,15 +52,8 @@ func measured(n int64) runstore.Real {
 
 // smoothLoss is the average that the charts of tune draw, over all steps of a run.
 func smoothLoss(steps []runstore.Step) []runstore.Real {
-	losses, n := make([]float64, len(steps)), 0
-	for i, x := range steps {
-		losses[i] = float64(x.Loss)
-		if x.Loss.Finite() {
-			n++
-		}
-	}
 	out := make([]runstore.Real, len(steps))
-	for i, v := range chart.Smooth(losses, chart.SmoothingWeight(n)) {
+	for i, v := range web.Smoothed(steps) {
 		out[i] = runstore.Real(v)
 	}
 	return out
@@ -74,53 +66,8 @@ const (
 	buckets = 360
 )
 
-// thinned returns which steps to show of many: of each part of the run the lowest and the highest of every curve, so that
-// no peak is lost, a broken loss, and the ends.
-func thinned(steps []runstore.Step) []int {
-	if len(steps) <= maxPoints {
-		all := make([]int, len(steps))
-		for i := range all {
-			all[i] = i
-		}
-		return all
-	}
-	kept := []int{0, len(steps) - 1}
-	for b := range buckets {
-		from, to := b*len(steps)/buckets, (b+1)*len(steps)/buckets
-		for _, value := range []func(*runstore.Step) float64{
-			func(x *runstore.Step) float64 { return float64(x.Loss) },
-			func(x *runstore.Step) float64 { return float64(x.GradNorm) },
-			func(x *runstore.Step) float64 { return float64(x.TokensPerSecond) },
-			func(x *runstore.Step) float64 { return float64(x.MemoryBytes) },
-			func(x *runstore.Step) float64 { return float64(x.DeviceMemoryBytes) },
-			func(x *runstore.Step) float64 { return float64(x.LearningRate) },
-		} {
-			kept = append(kept, extremes(steps, from, to, value)...)
-		}
-	}
-	slices.Sort(kept)
-	return slices.Compact(kept)
-}
-
-// extremes returns where in steps[from:to] a value is lowest and highest, and the first place where it is no number.
-func extremes(steps []runstore.Step, from, to int, value func(*runstore.Step) float64) []int {
-	low, high, broken := -1, -1, -1
-	for i := from; i < to; i++ {
-		switch v := value(&steps[i]); {
-		case math.IsNaN(v) || math.IsInf(v, 0):
-			if broken < 0 {
-				broken = i
-			}
-		case low < 0:
-			low, high = i, i
-		case v < value(&steps[low]):
-			low = i
-		case v > value(&steps[high]):
-			high = i
-		}
-	}
-	return slices.DeleteFunc([]int{low, high, broken}, func(i int) bool { return i < 0 })
-}
+// thinned returns which steps to show of many.
+func thinned(steps []runstore.Step) []int { return web.Thinned(steps, maxPoints, buckets, nil) }
 
 // pick returns the elements at some places.
 func pick[T any](all []T, places []int) []T {

@@ -58,7 +58,8 @@ var rules = []rule{
 	{pkg: "internal/dashboard", may: []string{"internal/runstore", "internal/chart", "internal/web"}},
 	{pkg: "internal/report", may: []string{"internal/runstore", "internal/chart", "internal/web"}},
 	{pkg: "internal/runexport", may: []string{"internal/runstore"}, libs: []string{"github.com/parquet-go/parquet-go"}},
-	{pkg: "internal/web"},
+	{pkg: "internal/web", may: []string{"internal/runstore", "internal/chart"}},
+	{pkg: "internal/web/webtest"},
 	{pkg: "internal/runstore", may: []string{"internal/machine"}, libs: []string{"github.com/mattn/go-sqlite3"}},
 	{pkg: "internal/chart", libs: []string{"gonum.org/v1/plot", "golang.org/x/image"}},
 	{pkg: "internal/cost"},
@@ -78,7 +79,7 @@ const (
 
 // forTests is what test files may import in every package, on top of what the package itself may.
 var forTests = struct{ may, libs []string }{
-	may: []string{"internal/hub/hubtest", "internal/golden", "internal/bounded", "internal/safetensors", "internal/gguf",
+	may: []string{"internal/hub/hubtest", "internal/web/webtest", "internal/golden", "internal/bounded", "internal/safetensors", "internal/gguf",
 		"internal/tokenizer"},
 	libs: []string{"github.com/google/go-cmp", "pgregory.net/rapid", "github.com/rogpeppe/go-internal",
 		"github.com/gpustack/gguf-parser-go", "github.com/chromedp/chromedp",

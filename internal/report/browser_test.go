@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,25 +18,8 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"tune/internal/runstore"
+	"tune/internal/web/webtest"
 )
-
-// chromium returns where a browser is, or skips the test.
-func chromium(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{os.Getenv("TUNE_CHROME"), "chromium", "chromium-browser", "google-chrome",
-		"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"} {
-		path, err := exec.LookPath(name)
-		if name == "" || err != nil {
-			continue
-		}
-		// Ubuntu's chromium-browser may be a script that only says where to get the real one.
-		if out, err := exec.Command(path, "--version").CombinedOutput(); err == nil && strings.Contains(string(out), "Chrom") {
-			return path
-		}
-	}
-	t.Skip("no Chromium here, so the page is not tested: install chromium, or name one in TUNE_CHROME")
-	return ""
-}
 
 // browser is a window of a real browser, with what it has complained of and asked the network for.
 type browser struct {
@@ -52,7 +34,7 @@ type browser struct {
 // open starts a browser with a window of a size.
 func open(t *testing.T, width, height int) *browser {
 	t.Helper()
-	options := append(slices.Clip(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(chromium(t)),
+	options := append(slices.Clip(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(webtest.Chromium(t)),
 		chromedp.WindowSize(width, height))
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium refuses to be root with it

@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"html/template"
 	"math"
-	"slices"
 	"strconv"
 
 	"tune/internal/chart"
 	"tune/internal/runstore"
+	"tune/internal/web"
 )
 
 // real is a number in the page, with the five digits that a plot can show; null where it is none.
@@ -54,7 +54,7 @@ const (
 // newCurves takes a run apart. points is how many steps may stay before it is thinned.
 func newCurves(r *Run, label string, points int) *curves {
 	c := &curves{Label: label}
-	smooth := smoothed(r.Steps)
+	smooth := web.Smoothed(r.Steps)
 	seconds, tokens := sums(r.Steps)
 	validation := map[int64]runstore.Real{}
 	for _, e := range r.Evaluations {
@@ -81,8 +81,9 @@ func newCurves(r *Run, label string, points int) *curves {
 		none := runstore.Real(math.NaN())
 		row(0, &runstore.Step{Loss: none, LearningRate: none, GradNorm: none, TokensPerSecond: none}, nothing, 0, 0)
 	}
-	for _, i := range thinned(r.Steps, points, func(step int64) bool { _, ok := validation[step]; return ok }) {
-		row(r.Steps[i].Step, &r.Steps[i], smooth[i], seconds[i], tokens[i])
+	parts := max(1, min(buckets, points/13)) // of the 17 that may stay of a part, most are the same
+	for _, i := range web.Thinned(r.Steps, points, parts, func(step int64) bool { _, ok := validation[step]; return ok }) {
+		row(r.Steps[i].Step, &r.Steps[i], real(smooth[i]), seconds[i], tokens[i])
 	}
 	return c
 }
@@ -93,22 +94,6 @@ func measured(n int64) real {
 		return real(math.NaN())
 	}
 	return real(n)
-}
-
-// smoothed is the average that the charts of tune draw, over all steps of a run.
-func smoothed(steps []runstore.Step) []real {
-	losses, n := make([]float64, len(steps)), 0
-	for i, x := range steps {
-		losses[i] = float64(x.Loss)
-		if x.Loss.Finite() {
-			n++
-		}
-	}
-	out := make([]real, len(steps))
-	for i, v := range chart.Smooth(losses, chart.SmoothingWeight(n)) {
-		out[i] = real(v)
-	}
-	return out
 }
 
 // sums are the time and the tokens of all steps up to each.
@@ -122,63 +107,6 @@ func sums(steps []runstore.Step) (seconds []real, tokens []int64) {
 		seconds, tokens = append(seconds, real(time)), append(tokens, count)
 	}
 	return seconds, tokens
-}
-
-// thinned returns which steps to show: all, or of each part of the run the lowest and the highest of every curve, a broken
-// loss, the steps that are kept, and the ends.
-func thinned(steps []runstore.Step, points int, keep func(step int64) bool) []int {
-	if len(steps) <= points {
-		all := make([]int, len(steps))
-		for i := range all {
-			all[i] = i
-		}
-		return all
-	}
-	kept := []int{0, len(steps) - 1}
-	for i, x := range steps {
-		if keep(x.Step) {
-			kept = append(kept, i)
-		}
-	}
-	parts := max(1, min(buckets, points/13)) // of the 17 that may stay of a part, most are the same
-	for b := range parts {
-		from, to := b*len(steps)/parts, (b+1)*len(steps)/parts
-		for _, value := range curveValues {
-			kept = append(kept, extremes(steps, from, to, value)...)
-		}
-	}
-	slices.Sort(kept)
-	return slices.Compact(kept)
-}
-
-// curveValues are the curves whose peaks must not be lost.
-var curveValues = []func(*runstore.Step) float64{
-	func(x *runstore.Step) float64 { return float64(x.Loss) },
-	func(x *runstore.Step) float64 { return float64(x.GradNorm) },
-	func(x *runstore.Step) float64 { return float64(x.TokensPerSecond) },
-	func(x *runstore.Step) float64 { return float64(x.MemoryBytes) },
-	func(x *runstore.Step) float64 { return float64(x.DeviceMemoryBytes) },
-	func(x *runstore.Step) float64 { return float64(x.LearningRate) },
-}
-
-// extremes returns where in steps[from:to] a value is lowest and highest, and the first place where it is no number.
-func extremes(steps []runstore.Step, from, to int, value func(*runstore.Step) float64) []int {
-	low, high, broken := -1, -1, -1
-	for i := from; i < to; i++ {
-		switch v := value(&steps[i]); {
-		case math.IsNaN(v) || math.IsInf(v, 0):
-			if broken < 0 {
-				broken = i
-			}
-		case low < 0:
-			low, high = i, i
-		case v < value(&steps[low]):
-			low = i
-		case v > value(&steps[high]):
-			high = i
-		}
-	}
-	return slices.DeleteFunc([]int{low, high, broken}, func(i int) bool { return i < 0 })
 }
 
 // jsonFor writes a value for an element script: no letter in it can end the element.
