@@ -32,7 +32,8 @@ func chosenRuns(c *cli.Context, store *runstore.Store, now time.Time) ([]string,
 		if len(refs) == 0 {
 			refs = []string{"last"}
 		}
-		return namedRuns(c, store, refs)
+		runs, err := namedRuns(c, store, refs)
+		return idsOf(runs), err
 	}
 	filter, err := readFilter(c, now)
 	if err != nil {
@@ -48,27 +49,31 @@ func chosenRuns(c *cli.Context, store *runstore.Store, now time.Time) ([]string,
 	if n := c.Int("limit"); n > 0 && n < len(runs) && (filter.sweep == "" || c.IsSet("limit")) {
 		runs = runs[:n]
 	}
+	if filter.sweep == "" {
+		slices.Reverse(runs)
+	}
+	return idsOf(runs), nil
+}
+
+func idsOf(runs []runstore.RunSummary) []string {
 	ids := make([]string, len(runs))
 	for i := range runs {
 		ids[i] = runs[i].ID
 	}
-	if filter.sweep == "" {
-		slices.Reverse(ids)
-	}
-	return ids, nil
+	return ids
 }
 
-// namedRuns returns the ids of the runs that are meant, each once.
-func namedRuns(c *cli.Context, store *runstore.Store, refs []string) ([]string, error) {
-	var ids []string
+// namedRuns returns the runs that are meant, each once.
+func namedRuns(c *cli.Context, store *runstore.Store, refs []string) ([]runstore.RunSummary, error) {
+	var runs []runstore.RunSummary
 	for _, ref := range refs {
 		run, err := store.Run(c.Context, ref)
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(ids, run.ID) {
-			ids = append(ids, run.ID)
+		if !slices.ContainsFunc(runs, func(r runstore.RunSummary) bool { return r.ID == run.ID }) {
+			runs = append(runs, run)
 		}
 	}
-	return ids, nil
+	return runs, nil
 }

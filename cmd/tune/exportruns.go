@@ -73,24 +73,12 @@ func exportRuns(c *cli.Context, store *runstore.Store, filter *runFilter) error 
 
 // runsToExport finds the runs, oldest first.
 func runsToExport(c *cli.Context, store *runstore.Store, filter *runFilter) ([]runstore.RunSummary, error) {
-	if c.NArg() == 0 {
-		runs, err := filter.runs(c.Context, store)
-		slices.Reverse(runs)
-		return runs, err
+	if c.NArg() > 0 {
+		return namedRuns(c, store, c.Args().Slice())
 	}
-	var runs []runstore.RunSummary
-	seen := map[string]bool{}
-	for _, ref := range c.Args().Slice() {
-		run, err := store.Run(c.Context, ref)
-		if err != nil {
-			return nil, err
-		}
-		if !seen[run.ID] {
-			seen[run.ID] = true
-			runs = append(runs, run)
-		}
-	}
-	return runs, nil
+	runs, err := filter.runs(c.Context, store)
+	slices.Reverse(runs)
+	return runs, err
 }
 
 // exporter writes runs to a folder.
@@ -105,10 +93,7 @@ type exporter struct {
 
 // tables writes a file a table.
 func (x *exporter) tables(format string) error {
-	var ids []string
-	for _, r := range x.runs {
-		ids = append(ids, r.ID)
-	}
+	ids := idsOf(x.runs)
 	write := map[string]func(context.Context, io.Writer, runexport.Source, string, []runstore.TableColumn, []string) (int, error){
 		"csv": runexport.CSV, "parquet": runexport.Parquet}[format]
 	var paths []string
